@@ -1,0 +1,31 @@
+use std::path::PathBuf;
+
+use clap_complete::Shell;
+
+use super::boxed;
+use crate::{Outcome, grammar};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which shell
+    shell: Shell,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> Outcome {
+        clap_complete::generate(self.shell, &mut grammar(), "sampan", &mut std::io::stdout());
+        Ok(())
+    }
+}
+
+#[derive(clap::Args)]
+pub(crate) struct ManArgs {
+    /// An existing directory
+    directory: PathBuf,
+}
+
+impl ManArgs {
+    pub(crate) fn run(self) -> Outcome {
+        clap_mangen::generate_to(grammar(), self.directory).map_err(boxed)
+    }
+}

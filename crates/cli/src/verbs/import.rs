@@ -1,0 +1,51 @@
+use std::fs::File;
+use std::path::PathBuf;
+
+use content::Reference;
+use image::{Change, Images, Import};
+
+use super::boxed;
+use crate::Outcome;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The tarball, plain or gzip; - for standard input
+    file: PathBuf,
+    /// The image's name
+    name: Option<Reference>,
+    /// A Dockerfile instruction to apply, such as CMD or ENV
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    change: Vec<Change>,
+    /// What the image's history says
+    #[arg(short, long)]
+    message: Option<String>,
+}
+
+impl Args {
+    pub(crate) fn run(self, images: &Images) -> Outcome {
+        let import = Import { name: self.name, changes: self.change, message: self.message };
+        let image = if self.file.as_os_str() == "-" {
+            images.import(std::io::stdin().lock(), &import)
+        } else {
+            let file = File::open(&self.file)
+                .map_err(|source| boxed(Unreadable { path: self.file.clone(), source }))?;
+            images.import(file, &import)
+        };
+        println!("{}", image.map_err(boxed)?.id);
+        Ok(())
+    }
+}
+
+/// A tarball that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open {}", .path.display())]
+struct Unreadable {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+impl fault::Fault for Unreadable {
+    fn kind(&self) -> fault::Kind {
+        fault::Kind::of_io(&self.source)
+    }
+}

@@ -1,0 +1,19 @@
+use content::Reference;
+use image::Images;
+
+use super::boxed;
+use crate::Outcome;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The image, by name or id
+    image: String,
+    /// Its new name
+    name: Reference,
+}
+
+impl Args {
+    pub(crate) fn run(self, images: &Images) -> Outcome {
+        images.tag(&self.image, &self.name).map_err(boxed)
+    }
+}

@@ -1,0 +1,96 @@
+use fault::{Fault, Kind};
+
+/// What can go wrong with images.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing has this name or id.
+    #[error("No such image: {0}")]
+    NotFound(String),
+    /// More than one image's id begins so.
+    #[error("image id {0:?} is ambiguous: several images begin with it")]
+    Ambiguous(String),
+    /// A config or manifest that breaks its format.
+    #[error("invalid image {what}: {why}")]
+    Document {
+        /// Which document.
+        what: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// A `--change` that is not one.
+    #[error("invalid change {text:?}: {why}")]
+    Change {
+        /// The instruction.
+        text: String,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// A program that PATH does not lead to.
+    #[error("the host has no program {0:?}")]
+    NoProgram(String),
+    /// A library that the dynamic linker would not find either.
+    #[error("{needed:?}, which {by} loads, is not on the host")]
+    NoLibrary {
+        /// Its name.
+        needed: String,
+        /// Who needs it.
+        by: String,
+    },
+    /// A host file that an image cannot be made of.
+    #[error("cannot take {path} from the host: {why}")]
+    HostFile {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The image is used, or has other names.
+    #[error("conflict: unable to remove {name} ({}): {why}", if *.forceable { "must be forced" } else { "cannot be forced" })]
+    InUse {
+        /// What was to be removed.
+        name: String,
+        /// Whether `force` would do it.
+        forceable: bool,
+        /// Who uses it.
+        why: String,
+    },
+    /// A directory that was to take a root file system.
+    #[error("{0} is not empty")]
+    NotEmpty(String),
+    /// From the content store.
+    #[error(transparent)]
+    Content(#[from] content::Error),
+    /// From the layers.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] linux::Error),
+}
+
+impl Fault for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) | Self::NoProgram(_) | Self::NoLibrary { .. } => Kind::NotFound,
+            Self::Ambiguous(_) | Self::Document { .. } | Self::Change { .. } | Self::HostFile { .. } => {
+                Kind::Invalid
+            }
+            Self::InUse { .. } | Self::NotEmpty(_) => Kind::Conflict,
+            Self::Content(e) => e.kind(),
+            Self::Snapshot(e) => e.kind(),
+            Self::Kernel(e) => Kind::of_io(&e.errno.into()),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound(_) => Some("make one of the host's programs: host:sh, or import a tarball".into()),
+            Self::Ambiguous(_) => Some("give more digits of the id".into()),
+            Self::NoProgram(_) => Some("give its absolute path, or install it".into()),
+            Self::Content(e) => e.hint(),
+            Self::Snapshot(e) => e.hint(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Names and small operations of a container's two directories.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Error, Result};
+
+/// Held with `flock` by the living monitor.
+pub(crate) const LOCK: &str = "lock";
+/// Where clients connect.
+pub(crate) const SOCKET: &str = "ctl.sock";
+/// [`crate::Status`].
+pub(crate) const STATUS: &str = "status.json";
+/// `runtime::State`.
+pub(crate) const STATE: &str = "state.json";
+/// [`crate::Task`], in the data directory.
+pub(crate) const TASK: &str = "task.json";
+/// The OCI configuration, in the data directory.
+pub(crate) const CONFIG: &str = "config.json";
+/// [`crate::Exit`], in the data directory.
+pub(crate) const EXIT: &str = "exit.json";
+/// The three pipes of the container.
+pub(crate) const PIPES: [&str; 3] = ["stdin", "stdout", "stderr"];
+/// The mount target of the container's root.
+pub(crate) const ROOTFS: &str = "rootfs";
+
+/// Most bytes of our own small documents.
+const MAX_DOCUMENT: u64 = 256 * 1024;
+
+/// A path to `name` in an open directory that fits where 108 bytes are the limit.
+pub(crate) fn in_dir(dir: impl AsFd, name: &str) -> String {
+    format!("/proc/self/fd/{}/{name}", dir.as_fd().as_raw_fd())
+}
+
+/// Takes the container's lock, making its run directory; the file that holds it must stay open.
+///
+/// A monitor that ends removes the lock file while it holds it, so a lock counts only while its name still leads to it.
+///
+/// # Errors
+/// [`Error::Locked`] when another process holds it; [`Error::File`].
+pub(crate) fn lock(run: &Path, id: &str) -> Result<File> {
+    let path = run.join(LOCK);
+    let mut refused = 0;
+    loop {
+        match std::fs::DirBuilder::new().recursive(true).create(run) {
+            Ok(()) => {}
+            Err(error) => return Err(Error::file("make", run)(error)),
+        }
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = match options.open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::file("open", path)(error)),
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            // `is_locked` holds it for a moment, too.
+            Err(Errno::WOULDBLOCK) if refused < 5 => {
+                refused += 1;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                continue;
+            }
+            Err(Errno::WOULDBLOCK) => return Err(Error::Locked { id: id.into() }),
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(Error::file("lock", path)(errno.into())),
+        }
+        let held = file.metadata().map_err(Error::file("stat", &path))?;
+        match std::fs::symlink_metadata(&path) {
+            Ok(named) if named.ino() == held.ino() && named.dev() == held.dev() => return Ok(file),
+            Ok(_) => continue,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::file("stat", path)(error)),
+        }
+    }
+}
+
+/// Whether somebody holds the lock now.
+pub(crate) fn is_locked(run: &Path) -> Result<bool> {
+    let path = run.join(LOCK);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Error::file("open", path)(error)),
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(errno) => Err(Error::file("lock", path)(errno.into())),
+    }
+}
+
+/// Reads one of our own JSON documents.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Error::file("open", path))?;
+    file.take(MAX_DOCUMENT + 1).read_to_end(&mut bytes).map_err(Error::file("read", path))?;
+    if bytes.len() as u64 > MAX_DOCUMENT {
+        return Err(Error::TooLarge { path: path.into(), limit: MAX_DOCUMENT });
+    }
+    serde_json::from_slice(&bytes).map_err(|source| Error::Document { path: path.into(), source })
+}
+
+/// Puts a JSON document in place by rename; `durable` waits for the disk.
+pub(crate) fn write_json<T: Serialize>(dir: &Path, name: &str, document: &T, durable: bool) -> Result<()> {
+    let path = dir.join(name);
+    let bytes =
+        serde_json::to_vec(document).map_err(|source| Error::Document { path: path.clone(), source })?;
+    let new: PathBuf = dir.join(format!(".{name}"));
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&new).map_err(Error::file("create", &new))?;
+    file.write_all(&bytes).map_err(Error::file("write", &new))?;
+    if durable {
+        file.sync_data().map_err(Error::file("sync", &new))?;
+    }
+    std::fs::rename(&new, &path).map_err(Error::file("rename to", &path))?;
+    if durable {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::file("sync", dir))?;
+    }
+    Ok(())
+}
+
+/// Removes files of a directory; those that are not there are no error.
+pub(crate) fn remove_all(dir: &Path, names: &[&str]) {
+    for name in names {
+        // What cannot be removed is found again by name by the next start or cleanup.
+        let _ = std::fs::remove_file(dir.join(name));
+    }
+}

@@ -1,0 +1,300 @@
+//! Another process in a running container: entered by its pidfd, confined as its first process was.
+//!
+//! A helper forked from the caller enters the namespaces, so that the caller stays where it is, and clones the process as
+//! its own sibling: the caller is the parent and can wait for it. Both are not dumpable before they enter, so that nobody
+//! in the container can trace them or reach the host by their descriptors (CVE-2016-9962).
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use linux::descriptor::{StdStream, redirect};
+use linux::{Clone3, Namespaces, PidFd, RootDir, SeqSocket};
+use oci_spec::runtime::{LinuxSeccomp, Process};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, Pid, Signal};
+use rustix::pty::OpenptFlags;
+
+use crate::launch::{Launched, Parent, Stdio};
+use crate::plan::ProcessPlan;
+use crate::process::{Context, Entered, LoadFilter, trusted_proc};
+use crate::state::State;
+use crate::step::{Cause, Failure, Frame, MAX_FRAME, Reporter, Step, failure, send};
+use crate::{Error, Result};
+
+/// `f_type` of devpts (`linux/magic.h`).
+const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
+
+/// What to run in a container.
+///
+/// [`exec`] must be called from a process with one thread (see [`Clone3`]).
+pub struct ExecRequest<'a> {
+    /// The process, with everything that it is given.
+    pub process: Process,
+    /// The container's system call filter, loaded for this process too.
+    pub seccomp: Option<&'a LinuxSeccomp>,
+    /// Docker's user, resolved inside the container; overrides `process.user`.
+    pub user: Option<String>,
+    /// The standard streams.
+    pub stdio: Stdio,
+    /// Whose child it is. With [`Parent::Sibling`] the caller itself enters the namespaces: it must be about to end.
+    pub parent: Parent,
+    /// A private directory of compiled system call filters.
+    pub seccomp_cache: Option<&'a Path>,
+    /// How many descriptors after the standard streams are handed on.
+    pub keep_fds: u32,
+}
+
+/// Starts a process in a running container and returns once the user's program is executed.
+///
+/// # Errors
+/// [`Error::Wrong`] for a container that has ended, [`Error::Exec`] when the program cannot be executed, [`Error::Spec`].
+pub fn exec(state: &State, request: ExecRequest<'_>) -> Result<Launched> {
+    let mut warnings = Vec::new();
+    let plan = ProcessPlan::new(&request.process, None, &mut warnings)?;
+    let init = state.running_process()?;
+    let kinds = other_namespaces(state.pid)?;
+    let cgroup = state.open_cgroup()?;
+    let filter = match request.seccomp {
+        Some(profile) => Some(crate::filter::prepare(profile, request.seccomp_cache)?),
+        None => None,
+    };
+    let child = Child {
+        plan,
+        filter,
+        user: request.user,
+        keep_fds: request.keep_fds,
+        stdio: match request.stdio {
+            Stdio::Fds { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
+            Stdio::Inherit | Stdio::Terminal => None,
+        },
+    };
+    let (ours, theirs) = SeqSocket::pair()?;
+    let spawned = match request.parent {
+        Parent::Sibling => {
+            cgroup.join(rustix::process::getpid())?;
+            enter(&init, kinds)?;
+            child.spawn(theirs)?
+        }
+        Parent::Caller => match spawn_through_helper(&init, kinds, &cgroup, child, theirs)? {
+            Some(spawned) => spawned,
+            None => {
+                // The helper ended before there was a process: its last message says why.
+                return Err(failed(&ours)?);
+            }
+        },
+    };
+    follow(&ours, spawned, warnings)
+}
+
+fn failed(socket: &SeqSocket) -> Result<Error> {
+    let mut buffer = vec![0; MAX_FRAME];
+    let gone = || Error::InitGone("the helper that enters the container was killed".into());
+    let received = socket.recv(&mut buffer)?.ok_or_else(gone)?;
+    match serde_json::from_slice(&buffer[..received.len]) {
+        Ok(Frame::Failed(failure)) => Ok(failure.into()),
+        _ => Ok(gone()),
+    }
+}
+
+/// The namespaces in which the container's first process is and the caller is not: entering one's own user namespace is
+/// refused by the kernel, and entering another of one's own does nothing.
+fn other_namespaces(pid: i32) -> Result<Namespaces> {
+    let mut kinds = Namespaces::EMPTY;
+    for kind in Namespaces::ALL {
+        let Some(name) = kind.file_name() else { continue };
+        let of = |who: &str| rustix::fs::stat(format!("/proc/{who}/ns/{name}")).map(|s| (s.st_dev, s.st_ino));
+        match (of(&pid.to_string()), of("self")) {
+            (Ok(theirs), Ok(ours)) if theirs != ours => kinds |= kind,
+            (Ok(_), Ok(_)) => {}
+            // A kernel without this kind.
+            (Err(Errno::NOENT), Err(Errno::NOENT)) => {}
+            (Err(errno), _) | (_, Err(errno)) => {
+                return Err(linux::Error::on("stat", format!("/proc/{pid}/ns/{name}"), errno).into());
+            }
+        }
+    }
+    Ok(kinds)
+}
+
+/// All namespaces in one call: the kernel takes all or none.
+fn enter(init: &PidFd, kinds: Namespaces) -> linux::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|errno| linux::Error::new("prctl(PR_SET_DUMPABLE)", errno))?;
+    if kinds.is_empty() { Ok(()) } else { linux::setns(init, kinds) }
+}
+
+fn spawn_through_helper(
+    init: &PidFd,
+    kinds: Namespaces,
+    cgroup: &cgroup::Cgroup,
+    child: Child,
+    report: SeqSocket,
+) -> Result<Option<(Pid, PidFd)>> {
+    let (ours, theirs) = SeqSocket::pair()?;
+    let parts = Cell::new(Some((ours, theirs, child, report)));
+    let (helper, helper_fd) = Clone3::default().spawn(|| {
+        let Some((ours, theirs, child, report)) = parts.take() else { return 1 };
+        drop(ours);
+        help(init, kinds, &theirs, child, report)
+    })?;
+    let Some((ours, theirs, _, report)) = parts.take() else { return Ok(None) };
+    drop((theirs, report));
+    // The process is born into the cgroups of the helper.
+    if let Err(error) = cgroup.join(helper) {
+        helper_fd.kill()?;
+        helper_fd.wait()?;
+        return Err(error.into());
+    }
+    ours.send(b"go", &[])?;
+    let mut number = [0; 4];
+    let received = ours.recv(&mut number);
+    helper_fd.wait()?;
+    let Some(mut received) = received? else { return Ok(None) };
+    let pid = Pid::from_raw(i32::from_ne_bytes(number));
+    Ok(pid.zip(received.fds.pop()).map(|(pid, fd)| (pid, PidFd::from(fd))))
+}
+
+fn help(init: &PidFd, kinds: Namespaces, link: &SeqSocket, child: Child, report: SeqSocket) -> i32 {
+    let mut word = [0; 2];
+    if !matches!(link.recv(&mut word), Ok(Some(_))) {
+        return 1;
+    }
+    let die = |error: linux::Error| {
+        let failed = failure(Step::JoinNamespace(kinds, Path::new("the container")), error.into());
+        // A caller that is gone needs no report.
+        let _ = send(&report, &Frame::Failed(failed), &[]);
+        1
+    };
+    if let Err(error) = enter(init, kinds) {
+        return die(error);
+    }
+    let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(&report, 3) else { return 1 };
+    match child.spawn(SeqSocket::from(copy)) {
+        Err(error) => die(error),
+        Ok((pid, pidfd)) => {
+            let sent = link.send(&pid.as_raw_nonzero().get().to_ne_bytes(), &[pidfd.as_fd()]);
+            i32::from(sent.is_err())
+        }
+    }
+}
+
+/// What the process needs before it is the user's program.
+struct Child {
+    plan: ProcessPlan,
+    filter: Option<LoadFilter>,
+    user: Option<String>,
+    keep_fds: u32,
+    stdio: Option<[OwnedFd; 3]>,
+}
+
+impl Child {
+    /// Clones the process as a sibling of the calling process, which has entered the container.
+    fn spawn(self, report: SeqSocket) -> linux::Result<(Pid, PidFd)> {
+        let parts = Cell::new(Some((self, report)));
+        Clone3 { sibling: true, ..Default::default() }.spawn(|| {
+            let Some((child, socket)) = parts.take() else { return 1 };
+            let mut reporter = Reporter::to_creator(&socket, false);
+            let failure = child.run(&socket, &mut reporter);
+            // A caller that is gone needs no report.
+            let _ = send(&socket, &Frame::Failed(failure), &[]);
+            1
+        })
+    }
+
+    /// Becomes the user's program; returns only when that failed.
+    fn run(self, socket: &SeqSocket, report: &mut Reporter<'_>) -> Failure {
+        match self.confine(socket, report) {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        }
+    }
+
+    fn confine(
+        self,
+        socket: &SeqSocket,
+        report: &mut Reporter<'_>,
+    ) -> Result<std::convert::Infallible, Failure> {
+        let Self { plan, filter, user, keep_fds, stdio } = self;
+        let first = Step::WorkingDirectory(Path::new("/"));
+        let on = |call| move |errno| failure(first, linux::Error::new(call, errno).into());
+        rustix::process::setsid().map_err(on("setsid"))?;
+        rustix::process::chdir("/").map_err(on("chdir"))?;
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(on("prctl"))?;
+        if plan.terminal {
+            report.step(Step::Terminal, || terminal(&plan, socket))?;
+        }
+        for (fd, stream) in
+            stdio.iter().flatten().zip([StdStream::Stdin, StdStream::Stdout, StdStream::Stderr])
+        {
+            redirect(fd.as_fd(), stream).map_err(|error| failure(Step::Terminal, error.into()))?;
+        }
+        drop(stdio);
+        let needs_proc = plan.oom_score_adj.is_some() || plan.apparmor.is_some() || plan.selinux.is_some();
+        let proc = if needs_proc {
+            Some(trusted_proc().map_err(|error| failure(first, error.into()))?)
+        } else {
+            None
+        };
+        rustix::process::set_parent_process_death_signal(None).map_err(on("prctl"))?;
+        let context = Context {
+            proc: proc.as_ref().map(AsFd::as_fd),
+            user: user.as_deref(),
+            create_cwd: false,
+            keep_fds,
+            filter,
+        };
+        let confined = Entered::new(plan, context, report).confine()?;
+        linux::signals::set_mask(linux::signals::SignalSet::EMPTY)
+            .map_err(|error| failure(first, error.into()))?;
+        Err(confined.exec())
+    }
+}
+
+/// Makes a pseudo-terminal on what is mounted at the container's `/dev/pts`, which must be a devpts.
+fn terminal(plan: &ProcessPlan, socket: &SeqSocket) -> Result<(), Cause> {
+    let root = RootDir::open(Path::new("/"))?;
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = root.open_in_root(Path::new("/dev/pts/ptmx"), flags, Mode::empty())?;
+    let magic = rustix::fs::fstatfs(&master).map_err(|errno| linux::Error::new("fstatfs", errno))?.f_type;
+    if u64::try_from(magic) != Ok(DEVPTS_SUPER_MAGIC) {
+        return Err(Cause::Reason("/dev/pts/ptmx in the container is not on a devpts".into()));
+    }
+    rustix::pty::unlockpt(&master).map_err(|errno| linux::Error::new("ioctl(TIOCSPTLCK)", errno))?;
+    if let Some(size) = plan.console_size {
+        rustix::termios::tcsetwinsize(&master, size)
+            .map_err(|errno| linux::Error::new("ioctl(TIOCSWINSZ)", errno))?;
+    }
+    let open = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, open)
+        .map_err(|errno| linux::Error::new("ioctl(TIOCGPTPEER)", errno))?;
+    send(socket, &Frame::Terminal, &[master.as_fd()])?;
+    for stream in [StdStream::Stdin, StdStream::Stdout, StdStream::Stderr] {
+        redirect(slave.as_fd(), stream)?;
+    }
+    rustix::process::ioctl_tiocsctty(&slave).map_err(|errno| linux::Error::new("ioctl(TIOCSCTTY)", errno))?;
+    Ok(())
+}
+
+/// Hears the process out until it is the user's program (its socket closes on execve) or has failed.
+fn follow(socket: &SeqSocket, spawned: (Pid, PidFd), mut warnings: Vec<String>) -> Result<Launched> {
+    let (pid, pidfd) = spawned;
+    let mut terminal = None;
+    let mut buffer = vec![0; MAX_FRAME];
+    while let Some(mut received) = socket.recv(&mut buffer)? {
+        let frame = serde_json::from_slice(&buffer[..received.len])
+            .map_err(|error| Error::InitGone(format!("it sent nonsense: {error}")))?;
+        match frame {
+            Frame::Warning(text) => warnings.push(text),
+            Frame::Terminal => terminal = received.fds.pop(),
+            Frame::Failed(failure) => {
+                // The child of another (Parent::Sibling) is not ours to reap.
+                let _ = pidfd.wait();
+                return Err(failure.into());
+            }
+            Frame::Step(_) | Frame::NeedHooks | Frame::Ready | Frame::Go => {}
+        }
+    }
+    Ok(Launched { pid, pidfd, terminal, cgroup: None, warnings })
+}

@@ -1,0 +1,442 @@
+//! Starting a container: everything the creator does, from the configuration to a running first process.
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use cgroup::{Cgroup, CgroupPath, Controllers, Host};
+use linux::mount::clone_path;
+use linux::{Clone3, MountFd, Namespaces, PidFd, SeqSocket};
+use oci_spec::runtime::Spec;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::hooks;
+use crate::init::{self, Prepared, open_host};
+use crate::overlay::Overlay;
+use crate::plan::{IdMap, MountKind, Plan};
+use crate::step::{Cause, Frame, MAX_FRAME, Reporter, Step, StepReport, send};
+use crate::{Error, Result};
+
+/// Everything needed to start one container once.
+///
+/// [`launch`] must be called from a process with one thread (see [`Clone3`]).
+pub struct Launch<'a> {
+    /// The container's id, for hooks and messages.
+    pub id: &'a str,
+    /// Its configuration.
+    pub spec: Spec,
+    /// The bundle's directory, to which relative paths of the configuration are relative.
+    pub bundle: &'a Path,
+    /// What its root filesystem is.
+    pub root: Root,
+    /// Docker's `USER`: `name|uid[:group|gid]`, resolved inside the container; overrides `process.user`.
+    pub user: Option<String>,
+    /// Make the working directory when it is missing.
+    pub create_cwd: bool,
+    /// Stay as pid 1, forward signals and reap (`--init`).
+    pub reaper: bool,
+    /// The standard streams.
+    pub stdio: Stdio,
+    /// When the user's program starts.
+    pub start: Start,
+    /// Whose child it is.
+    pub parent: Parent,
+    /// The cgroup where the configuration names none; without this and `linux.cgroupsPath` the caller's is kept.
+    pub cgroup_default: Option<String>,
+    /// Which cgroup hierarchies it is made in.
+    pub controllers: Controllers,
+    /// A private directory of compiled system call filters.
+    pub seccomp_cache: Option<&'a Path>,
+    /// How many descriptors after the standard streams are handed on (`--preserve-fds`).
+    pub keep_fds: u32,
+    /// Move the root over `/` instead of pivot_root (`--no-pivot`).
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring (`--no-new-keyring`).
+    pub no_new_keyring: bool,
+    /// Where reports of steps go, if they are wanted.
+    pub explain: Option<&'a mut dyn FnMut(StepReport)>,
+}
+
+/// A container's root filesystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// `root.path` of the configuration.
+    Bundle,
+    /// Image layers under a layer of its own.
+    Overlay(Overlay),
+}
+
+/// A container's standard streams.
+#[derive(Debug, Default)]
+pub enum Stdio {
+    /// The caller's.
+    #[default]
+    Inherit,
+    /// These.
+    Fds {
+        /// Descriptor 0.
+        stdin: OwnedFd,
+        /// Descriptor 1.
+        stdout: OwnedFd,
+        /// Descriptor 2.
+        stderr: OwnedFd,
+    },
+    /// A terminal of the container's own, as `process.terminal` says; its master is in [`Launched::terminal`].
+    Terminal,
+}
+
+/// When the user's program starts.
+#[derive(Debug)]
+pub enum Start {
+    /// At once.
+    Now,
+    /// When somebody opens `exec.fifo` in this directory for writing, and writes a byte.
+    Fifo(OwnedFd),
+}
+
+/// Whose child the container's first process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// The caller's.
+    Caller,
+    /// The caller's parent's (`CLONE_PARENT`).
+    Sibling,
+}
+
+/// A started container.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its first process, as the caller's pid namespace numbers it.
+    pub pid: Pid,
+    /// The same, by descriptor.
+    pub pidfd: PidFd,
+    /// The terminal's master.
+    pub terminal: Option<OwnedFd>,
+    /// Its cgroup, where it has one of its own.
+    pub cgroup: Option<CgroupPath>,
+    /// What was asked for and could not be had.
+    pub warnings: Vec<String>,
+}
+
+/// Starts a container: plan, open what is the host's, clone3, wait for init's word. Whatever fails, nothing is left.
+///
+/// # Errors
+/// [`Error::Spec`] before anything is touched, [`Error::Step`] naming the step, [`Error::Exec`] when the program cannot
+/// be executed, [`Error::Hook`].
+pub fn launch(mut request: Launch<'_>) -> Result<Launched> {
+    let mut report = Reporter::local(request.explain.take());
+    let mut plan = Plan::new(&request.spec)?;
+    for text in std::mem::take(&mut plan.warnings) {
+        report.warn(text);
+    }
+    let mut creation =
+        Creation { cgroup: make_cgroup(&request, &plan, &mut report)?, child: None, terminal: None };
+    let prepared = prepare(&mut request, &plan, creation.cgroup.is_some(), &mut report)?;
+    let hooks = plan.hooks.clone();
+    let hook_state = prepared.hook_state.clone();
+    let maps = (plan.namespaces.uid_map.clone(), plan.namespaces.gid_map.clone());
+    creation.clone(&request, plan, prepared, &mut report)?;
+    creation.go(&maps, &mut report)?;
+    let runtime_hooks = |pid: Pid| {
+        let Some(hooks) = &hooks else { return Ok(()) };
+        let state = hooks::State { pid: pid.as_raw_nonzero().get(), ..hook_state.clone() };
+        hooks::run_runtime_hooks(hooks, &state)
+    };
+    creation.follow(&mut report, runtime_hooks)?;
+    let (child, terminal, cgroup) = creation.finish()?;
+    let list = hooks.as_ref().and_then(|h| h.poststart().as_deref()).unwrap_or_default();
+    if matches!(request.start, Start::Now) && !list.is_empty() {
+        let state = hooks::State { pid: child.pid.as_raw_nonzero().get(), ..hook_state };
+        // The specification: a poststart hook that fails is logged, and the container goes on.
+        for error in hooks::run_all("poststart", list, &state, "running") {
+            report.warn(error.to_string());
+        }
+    }
+    let Child { pid, pidfd, .. } = child;
+    Ok(Launched { pid, pidfd, terminal, cgroup, warnings: report.into_warnings() })
+}
+
+/// Makes the container's cgroup and sets its limits.
+fn make_cgroup(request: &Launch<'_>, plan: &Plan, report: &mut Reporter<'_>) -> Result<Option<Cgroup>> {
+    let asked = plan.cgroup_path.as_deref().and_then(Path::to_str);
+    let Some(default) = asked.or(request.cgroup_default.as_deref()) else { return Ok(None) };
+    let path = CgroupPath::from_spec(asked, default)?;
+    report.timed(Step::Cgroup(path.as_str()), || {
+        let host = Host::probe()?;
+        let cgroup = Cgroup::create(&host, &path, &request.controllers)?;
+        if let Err(error) = cgroup.set(&plan.limits) {
+            // It was made, so it is removed; the error that matters is the limit's.
+            let _ = cgroup.remove();
+            return Err(error.into());
+        }
+        Ok(Some(cgroup))
+    })
+}
+
+/// Opens and makes what needs the host's view.
+fn prepare(
+    request: &mut Launch<'_>,
+    plan: &Plan,
+    in_cgroup: bool,
+    report: &mut Reporter<'_>,
+) -> Result<Prepared> {
+    let filter = match request.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()) {
+        Some(profile) => Some(
+            report.timed(Step::CompileSeccomp, || crate::filter::prepare(profile, request.seccomp_cache))?,
+        ),
+        None => None,
+    };
+    let (root, attach_at) = open_root(request, report)?;
+    let mut binds = Vec::with_capacity(plan.mounts.len());
+    for mount in &plan.mounts {
+        let MountKind::Bind { source, recursive } = &mount.kind else {
+            binds.push(None);
+            continue;
+        };
+        // A relative source is under the bundle (runtime-spec config.md, "Mounts"); joining an absolute one replaces it.
+        let path = request.bundle.join(source);
+        binds.push(Some(report.step(Step::BindSource(&path), || clone_path(&path, *recursive))?));
+    }
+    let mut joins = Vec::new();
+    for (kind, path) in &plan.namespaces.join {
+        let fd = report.step(Step::JoinNamespace(*kind, path), || {
+            let fd = open_host(path)?;
+            if linux::kind_of(&fd)? != *kind {
+                return Err(Cause::Reason("it is a namespace of another type".into()));
+            }
+            Ok(fd)
+        })?;
+        joins.push((*kind, path.clone(), fd));
+    }
+    let (host_devices, host_null) = host_nodes(plan, report)?;
+    let stdio = match std::mem::take(&mut request.stdio) {
+        Stdio::Fds { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
+        Stdio::Inherit | Stdio::Terminal => None,
+    };
+    let start = match &request.start {
+        Start::Now => None,
+        Start::Fifo(dir) => Some(report.step(Step::WaitForStart, || {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(dir, "exec.fifo", flags, Mode::empty())
+                .map_err(|errno| linux::Error::on("openat", "exec.fifo", errno))
+        })?),
+    };
+    Ok(Prepared {
+        root,
+        attach_at,
+        binds,
+        host_devices,
+        host_null,
+        joins,
+        wait_for_go: in_cgroup || plan.namespaces.new.contains(Namespaces::USER),
+        filter,
+        stdio,
+        start,
+        user: request.user.take(),
+        create_cwd: request.create_cwd,
+        reaper: request.reaper,
+        keep_fds: request.keep_fds,
+        no_pivot: request.no_pivot,
+        no_new_keyring: request.no_new_keyring,
+        terminal: plan.process.terminal,
+        hook_state: hooks::State {
+            id: request.id.to_owned(),
+            bundle: request.bundle.to_string_lossy().into_owned(),
+            pid: 0,
+            oci_version: request.spec.version().clone(),
+            annotations: request.spec.annotations().clone().unwrap_or_default(),
+        },
+        explain: report.explains(),
+    })
+}
+
+fn open_root(request: &Launch<'_>, report: &mut Reporter<'_>) -> Result<(MountFd, PathBuf)> {
+    match &request.root {
+        Root::Overlay(overlay) => {
+            let step = Step::Overlay(overlay.lowers.len());
+            let mount = report.step(step, || overlay.mount())?;
+            Ok((mount, overlay.mount_at.clone()))
+        }
+        Root::Bundle => {
+            let root = request.spec.root().as_ref().ok_or_else(|| Error::spec("root", "is missing"))?;
+            let path = request.bundle.join(root.path());
+            let path = std::fs::canonicalize(&path).map_err(|source| Error::File { path, source })?;
+            let mount = report.step(Step::BindSource(&path), || {
+                let mount = clone_path(&path, true)?;
+                let private =
+                    linux::MountAttr { propagation: Some(linux::Propagation::Private), ..Default::default() };
+                mount.set_attr(&private, true)?;
+                Ok::<_, linux::Error>(mount)
+            })?;
+            Ok((mount, path))
+        }
+    }
+}
+
+/// In a user namespace mknod(2) is not permitted: the host's own nodes are bound instead.
+fn host_nodes(plan: &Plan, report: &mut Reporter<'_>) -> Result<(Vec<MountFd>, Option<MountFd>)> {
+    if !plan.namespaces.user() {
+        return Ok((Vec::new(), None));
+    }
+    let mut nodes = Vec::with_capacity(plan.devices.len());
+    for device in &plan.devices {
+        nodes.push(report.step(Step::BindSource(&device.path), || clone_path(&device.path, false))?);
+    }
+    let null = report.step(Step::BindSource(Path::new("/dev/null")), || clone_path(c"/dev/null", false))?;
+    Ok((nodes, Some(null)))
+}
+
+struct Child {
+    pid: Pid,
+    pidfd: PidFd,
+    socket: SeqSocket,
+}
+
+/// A container half made: dropped before [`Creation::finish`], its first process is killed, and everything that lives in
+/// its namespaces goes with it.
+struct Creation {
+    cgroup: Option<Cgroup>,
+    child: Option<Child>,
+    terminal: Option<OwnedFd>,
+}
+
+impl Drop for Creation {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            // Nothing more can be done about a process that cannot be killed or is not our child to reap.
+            let _ = child.pidfd.kill();
+            let _ = child.pidfd.wait();
+        }
+        // One that others live in stays: it is not empty.
+        if let Some(cgroup) =
+            self.cgroup.take().filter(|cgroup| cgroup.pids().is_ok_and(|pids| pids.is_empty()))
+        {
+            let _ = cgroup.remove();
+        }
+    }
+}
+
+impl Creation {
+    /// Starts init, in the v2 cgroup at once where there is one.
+    fn clone(
+        &mut self,
+        request: &Launch<'_>,
+        plan: Plan,
+        prepared: Prepared,
+        report: &mut Reporter<'_>,
+    ) -> Result<()> {
+        let (ours, theirs) = SeqSocket::pair()?;
+        let mut namespaces = plan.namespaces.new;
+        // The root of a cgroup namespace is the cgroup of its maker: init makes it once it is in its cgroup. A time
+        // namespace with offsets is made by init too: they are settable only before anybody is in it.
+        namespaces = namespaces.without(Namespaces::CGROUP);
+        if !plan.namespaces.time_offsets.is_empty() {
+            namespaces = namespaces.without(Namespaces::TIME);
+        }
+        for (kind, path, fd) in &prepared.joins {
+            if *kind == Namespaces::PID {
+                report.step(Step::JoinNamespace(*kind, path), || linux::setns(fd, *kind))?;
+            }
+        }
+        let cgroup = self.cgroup.as_ref().and_then(Cgroup::v2_dir);
+        let clone = Clone3 { namespaces, cgroup, sibling: request.parent == Parent::Sibling };
+        // Each process must be left with one end only, so that the end of one is seen by the other.
+        let ends = Cell::new(Some((ours, theirs)));
+        let (pid, pidfd) = report.step(Step::Clone(namespaces), || {
+            clone.spawn(|| match ends.take() {
+                Some((ours, theirs)) => {
+                    drop(ours);
+                    init::run(plan, prepared, &theirs)
+                }
+                None => 1,
+            })
+        })?;
+        let (socket, theirs) = ends.take().ok_or_else(|| Error::InitGone("no socket".into()))?;
+        drop(theirs);
+        self.child = Some(Child { pid, pidfd, socket });
+        Ok(())
+    }
+
+    fn child(&self) -> Result<&Child> {
+        self.child.as_ref().ok_or_else(|| Error::InitGone("it was handed over".into()))
+    }
+
+    /// Does what only the creator can do for init, then lets it go on.
+    fn go(&self, maps: &(Vec<IdMap>, Vec<IdMap>), report: &mut Reporter<'_>) -> Result<()> {
+        let child = self.child()?;
+        let mapped = !maps.0.is_empty() || !maps.1.is_empty();
+        if mapped {
+            report.step(Step::IdMaps, || write_maps(child.pid, maps))?;
+        }
+        match &self.cgroup {
+            Some(cgroup) => report.timed(Step::JoinCgroup, || match cgroup.v2_dir() {
+                Some(_) => cgroup.join_v1(child.pid),
+                None => cgroup.join(child.pid),
+            })?,
+            None if !mapped => return Ok(()),
+            None => {}
+        }
+        send(&child.socket, &Frame::Go, &[])?;
+        Ok(())
+    }
+
+    /// Hears init out until it is ready, has become the user's program, or has failed.
+    fn follow(&mut self, report: &mut Reporter<'_>, runtime_hooks: impl Fn(Pid) -> Result<()>) -> Result<()> {
+        let mut buffer = vec![0; MAX_FRAME];
+        loop {
+            let child = self.child()?;
+            // The end of the socket is close-on-exec at work: the user's program runs.
+            let Some(mut received) = child.socket.recv(&mut buffer)? else { return self.check_alive() };
+            let frame = serde_json::from_slice(&buffer[..received.len])
+                .map_err(|error| Error::InitGone(format!("it sent nonsense: {error}")))?;
+            match frame {
+                Frame::Step(step) => report.forward(step),
+                Frame::Warning(text) => report.warn(text),
+                Frame::Terminal => self.terminal = received.fds.pop(),
+                Frame::NeedHooks => {
+                    report
+                        .step(Step::Hooks("createRuntime"), || Ok::<_, Cause>(runtime_hooks(child.pid)))??;
+                    send(&child.socket, &Frame::Go, &[])?;
+                }
+                Frame::Ready => return Ok(()),
+                Frame::Failed(failure) => return Err(failure.into()),
+                Frame::Go => return Err(Error::InitGone("it sent nonsense".into())),
+            }
+        }
+    }
+
+    /// An init that was killed before execve closes the socket too. A program that has ended already is no error: only a
+    /// signal from outside tells the two apart, and then the exit status says the same to the caller.
+    fn check_alive(&self) -> Result<()> {
+        let child = self.child()?;
+        match child.pidfd.info() {
+            Err(error) if error.errno == Errno::SRCH => Err(Error::InitGone("it was killed".into())),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<(Child, Option<OwnedFd>, Option<CgroupPath>)> {
+        let child = self.child.take().ok_or_else(|| Error::InitGone("it was handed over".into()))?;
+        let cgroup = self.cgroup.take().map(|cgroup| cgroup.path().clone());
+        Ok((child, self.terminal.take(), cgroup))
+    }
+}
+
+/// Writes both maps through the host's procfs, which is checked to be one.
+fn write_maps(pid: Pid, maps: &(Vec<IdMap>, Vec<IdMap>)) -> Result<(), Cause> {
+    let proc = open_host(Path::new("/proc"))?;
+    let magic =
+        rustix::fs::fstatfs(&proc).map_err(|errno| linux::Error::on("fstatfs", "/proc", errno))?.f_type;
+    if magic != rustix::fs::PROC_SUPER_MAGIC {
+        return Err(Cause::Reason("/proc is no procfs".into()));
+    }
+    let lines = |list: &[IdMap]| {
+        list.iter().map(|m| format!("{} {} {}\n", m.inside, m.outside, m.count)).collect::<String>()
+    };
+    let pid = pid.as_raw_nonzero();
+    crate::process::write_proc(&proc, &format!("{pid}/uid_map"), lines(&maps.0).as_bytes())?;
+    crate::process::write_proc(&proc, &format!("{pid}/gid_map"), lines(&maps.1).as_bytes())?;
+    Ok(())
+}
