@@ -10,6 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["cgroup", "seccomp", "content", "snapshot", "logs"],
     &["runtime", "image"],
     &["monitor"],
+    &["engine"],
     &["cli"],
     &["sampan", "sampan-runtime"],
 ];
