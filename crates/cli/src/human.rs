@@ -27,10 +27,17 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// `5 minutes ago`, from an RFC 3339 time; `N/A` for a text that is none.
-pub(crate) fn ago(created: &str, now: Timestamp) -> String {
-    let Ok(created) = created.parse::<Timestamp>() else { return "N/A".into() };
-    let seconds = now.as_second().saturating_sub(created.as_second()).max(0);
-    format!("{} ago", duration(seconds))
+pub(crate) fn ago(time: &str, now: Timestamp) -> String {
+    if time.parse::<Timestamp>().is_err() {
+        return "N/A".into();
+    }
+    format!("{} ago", since(time, now))
+}
+
+/// `5 minutes`, from an RFC 3339 time; `N/A` for a text that is none.
+pub(crate) fn since(time: &str, now: Timestamp) -> String {
+    let Ok(time) = time.parse::<Timestamp>() else { return "N/A".into() };
+    duration(now.duration_since(time).as_secs().max(0))
 }
 
 /// docker's `HumanDuration`: one unit, rounded down, with words for the small ones.

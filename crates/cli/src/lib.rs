@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this crate is the terminal's side")]
 
+mod docker;
+mod flags;
 mod human;
 mod table;
 mod verbs;
@@ -12,31 +14,78 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use engine::{Engine, Options};
 use fault::{Fault, Report};
 
 /// One container stack, from the kernel's namespaces upwards.
 #[derive(Parser)]
 #[command(name = "sampan", version, max_term_width = 100)]
 struct Cli {
-    /// Where images and containers are kept
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "SAMPAN_DATA_ROOT",
-        default_value = "/var/lib/sampan",
-        global = true
-    )]
-    data_root: PathBuf,
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
     verb: verbs::Verb,
 }
 
-/// How a verb ends.
-type Outcome = Result<(), Box<dyn Fault>>;
+/// Where things are kept.
+#[derive(clap::Args)]
+pub(crate) struct Global {
+    /// Where images, containers and volumes are kept
+    #[arg(long, value_name = "DIR", env = "SAMPAN_DATA_ROOT", default_value = "/var/lib/sampan", global = true)]
+    data_root: PathBuf,
+    /// Where the state of running containers is kept
+    #[arg(long, value_name = "DIR", env = "SAMPAN_RUN_ROOT", default_value = "/run/sampan", global = true)]
+    run_root: PathBuf,
+    /// The cgroup below which containers get theirs
+    #[arg(long, value_name = "PATH", env = "SAMPAN_CGROUP_ROOT", default_value = "/sampan", global = true)]
+    cgroup_root: String,
+}
+
+impl Global {
+    /// Opens the engine.
+    pub(crate) fn engine(&self) -> Result<Engine, Failed> {
+        let options = Options {
+            data: self.data_root.clone(),
+            run: self.run_root.clone(),
+            cgroup_parent: self.cgroup_root.clone(),
+            runtime: None,
+        };
+        Ok(Engine::open(options)?)
+    }
+}
+
+/// A verb that failed.
+pub(crate) struct Failed {
+    fault: Option<Box<dyn Fault>>,
+    code: u8,
+}
+
+impl<F: Fault> From<F> for Failed {
+    fn from(fault: F) -> Self {
+        Self { fault: Some(Box::new(fault)), code: 1 }
+    }
+}
+
+impl Failed {
+    /// Nothing more is to be said; this is the exit code.
+    pub(crate) fn told(code: u8) -> Self {
+        Self { fault: None, code }
+    }
+
+    /// The same with another exit code.
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+}
+
+/// How a verb ends: the exit code.
+pub(crate) type Outcome = Result<u8, Failed>;
 
 /// Runs the command line `args` (the program's name first) and returns its exit code: 0, 1 for a failure, 125 for a
-/// command line that is wrong, as docker has it.
+/// command line that is wrong, as docker has it; for containers' verbs the container's.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // A reader that left early ends this program, as it does other programs.
+    linux::signals::default_sigpipe();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -45,13 +94,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(125) } else { ExitCode::SUCCESS };
         }
     };
-    match cli.verb.run(&cli.data_root) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            eprintln!("sampan: {}", Report(&*fault));
-            ExitCode::FAILURE
+    match cli.verb.run(&cli.global) {
+        Ok(code) => ExitCode::from(code),
+        Err(failed) => {
+            if let Some(fault) = &failed.fault {
+                tell(&**fault);
+            }
+            ExitCode::from(failed.code)
         }
     }
+}
+
+/// Renders an error on standard error.
+pub(crate) fn tell(fault: &dyn Fault) {
+    eprintln!("sampan: {}", Report(fault));
 }
 
 /// The whole grammar, for completions and manual pages.

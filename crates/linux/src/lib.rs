@@ -5,6 +5,7 @@
 pub mod bpf;
 pub mod caps;
 mod clone;
+pub mod copy;
 pub mod descriptor;
 mod error;
 pub mod exe;

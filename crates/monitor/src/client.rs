@@ -1,8 +1,9 @@
 //! The caller's side: starts monitors, finds running ones, talks to them.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,40 @@ pub fn connect(run: &Path) -> Result<Option<Session>> {
 /// [`Error::File`] when the lock cannot be looked at.
 pub fn is_monitored(run: &Path) -> Result<bool> {
     files::is_locked(run)
+}
+
+/// A container's lock, held by somebody who is not its monitor, so that none can begin meanwhile. Dropped, the run
+/// directory goes with it.
+#[derive(Debug)]
+pub struct Hold {
+    run: PathBuf,
+    #[expect(dead_code, reason = "held for its flock")]
+    lock: File,
+}
+
+impl Hold {
+    /// Takes the lock of the container whose run directory is `run`.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while a monitor lives; [`Error::File`].
+    pub fn take(run: &Path) -> Result<Self> {
+        let id = run.file_name().unwrap_or_default().to_string_lossy();
+        let lock = files::lock(run, &id)?;
+        Ok(Self { run: run.to_owned(), lock })
+    }
+
+    /// Gives the lock back and leaves the run directory as it is.
+    pub fn release(mut self) {
+        self.run = PathBuf::new();
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if !self.run.as_os_str().is_empty() {
+            files::clear(&self.run);
+        }
+    }
 }
 
 /// Something a monitor sent.

@@ -136,3 +136,13 @@ pub(crate) fn remove_all(dir: &Path, names: &[&str]) {
         let _ = std::fs::remove_file(dir.join(name));
     }
 }
+
+/// Removes the run directory and what is in it, the lock last. The caller holds the lock.
+pub(crate) fn clear(run: &Path) {
+    remove_all(run, &PIPES);
+    remove_all(run, &[SOCKET, STATUS, STATE]);
+    // The mount itself was the container's, and is gone with its mount namespace.
+    let _ = std::fs::remove_dir(run.join(ROOTFS));
+    remove_all(run, &[LOCK]);
+    let _ = std::fs::remove_dir(run);
+}

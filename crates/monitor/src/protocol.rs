@@ -133,6 +133,8 @@ pub enum Request {
     },
     /// This session removes the container after its last exit; if it is gone by then, the monitor has it done.
     CleanupByMe,
+    /// An armed monitor ends, as it does without clients; for who removes the container.
+    Disarm,
 }
 
 impl Request {
@@ -153,6 +155,7 @@ impl Request {
             Request::Status => Op::Status,
             Request::Update { .. } => Op::Update,
             Request::CleanupByMe => Op::CleanupByMe,
+            Request::Disarm => Op::Disarm,
         }
     }
 }
@@ -176,6 +179,7 @@ pub enum Op {
     Status,
     Update,
     CleanupByMe,
+    Disarm,
     /// A packet that could not be read as a request.
     Unknown,
 }

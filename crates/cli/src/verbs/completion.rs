@@ -2,7 +2,6 @@ use std::path::PathBuf;
 
 use clap_complete::Shell;
 
-use super::boxed;
 use crate::{Outcome, grammar};
 
 #[derive(clap::Args)]
@@ -14,7 +13,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> Outcome {
         clap_complete::generate(self.shell, &mut grammar(), "sampan", &mut std::io::stdout());
-        Ok(())
+        Ok(0)
     }
 }
 
@@ -26,6 +25,7 @@ pub(crate) struct ManArgs {
 
 impl ManArgs {
     pub(crate) fn run(self) -> Outcome {
-        clap_mangen::generate_to(grammar(), self.directory).map_err(boxed)
+        clap_mangen::generate_to(grammar(), self.directory)?;
+        Ok(0)
     }
 }

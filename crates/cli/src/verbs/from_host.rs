@@ -3,12 +3,11 @@ use std::path::PathBuf;
 use content::Reference;
 use image::{HostImage, Images};
 
-use super::boxed;
 use crate::Outcome;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Programs, by name in PATH or by absolute path; the first is the image's command
+    /// Programs, by name in PATH or by absolute path; the first is the image's entrypoint
     #[arg(required = true)]
     programs: Vec<String>,
     /// The image's name
@@ -25,8 +24,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, images: &Images) -> Outcome {
         let host = HostImage { programs: self.programs, extra: self.file, users: self.user, name: self.tag };
-        let image = images.from_host(&host).map_err(boxed)?;
+        let image = images.from_host(&host)?;
         println!("{}", image.id);
-        Ok(())
+        Ok(0)
     }
 }

@@ -1,7 +1,6 @@
 use image::{Filter, Images, Summary};
 use jiff::Timestamp;
 
-use super::boxed;
 use crate::{Outcome, human, table};
 
 #[derive(clap::Args)]
@@ -46,9 +45,9 @@ impl Args {
                 _ => filter.reference = Some(value.clone()),
             }
         }
-        let list = images.list(&filter).map_err(boxed)?;
+        let list = images.list(&filter)?;
         print!("{}", self.render(&list, Timestamp::now()));
-        Ok(())
+        Ok(0)
     }
 
     fn render(&self, list: &[Summary], now: Timestamp) -> String {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use content::Reference;
 use image::{Change, Images, Import};
 
-use super::boxed;
 use crate::Outcome;
 
 #[derive(clap::Args)]
@@ -28,11 +27,11 @@ impl Args {
             images.import(std::io::stdin().lock(), &import)
         } else {
             let file = File::open(&self.file)
-                .map_err(|source| boxed(Unreadable { path: self.file.clone(), source }))?;
+                .map_err(|source| Unreadable { path: self.file.clone(), source })?;
             images.import(file, &import)
         };
-        println!("{}", image.map_err(boxed)?.id);
-        Ok(())
+        println!("{}", image?.id);
+        Ok(0)
     }
 }
 

@@ -1,34 +1,80 @@
 //! The verbs, one file each.
 
+mod attach;
+mod cleanup;
 mod completion;
+mod control;
+mod create;
+mod exec;
 mod from_host;
 mod images;
 mod import;
 mod inspect;
+mod logs;
+mod ps;
+mod rename;
+mod rm;
 mod rmi;
 mod rootfs;
+mod run;
+mod start;
 mod tag;
-
-use std::path::Path;
+mod top;
+mod wait;
 
 use clap::Subcommand;
-use image::Images;
 
-use crate::Outcome;
+use crate::{Failed, Global, Outcome, tell};
 
 /// The verbs of `sampan`.
 #[derive(Subcommand)]
 pub(crate) enum Verb {
+    /// Create and run a new container from an image
+    Run(run::Args),
+    /// Run a command in a running container
+    Exec(exec::Args),
+    /// List containers
+    #[command(visible_alias = "list")]
+    Ps(ps::Args),
+    /// Create a container without starting it
+    Create(create::Args),
+    /// Start stopped containers
+    Start(start::Args),
+    /// Stop running containers
+    Stop(control::Stop),
+    /// Restart containers
+    Restart(control::Restart),
+    /// Send a signal to running containers
+    Kill(control::Kill),
+    /// Freeze all processes of containers
+    Pause(control::Pause),
+    /// Let frozen containers go on
+    Unpause(control::Unpause),
+    /// Remove containers
+    Rm(rm::Args),
+    /// Show a container's output
+    Logs(logs::Args),
+    /// Join a running container's streams
+    Attach(attach::Args),
+    /// Wait until containers end, and print their exit codes
+    Wait(wait::Args),
+    /// Show a container's processes
+    Top(top::Args),
+    /// Give a container another name
+    Rename(rename::Args),
+    /// Show everything about containers and images, as JSON
+    Inspect(inspect::Args),
     /// List images
     Images(images::Args),
     /// Remove images
     Rmi(rmi::Args),
     /// Give an image another name
     Tag(tag::Args),
-    /// Show everything about images, as JSON
-    Inspect(inspect::Args),
     /// Write a root file system of the host's own programs into a directory
     Rootfs(rootfs::Args),
+    /// Manage containers
+    #[command(subcommand)]
+    Container(ContainerVerb),
     /// Manage images
     #[command(subcommand)]
     Image(ImageVerb),
@@ -37,6 +83,50 @@ pub(crate) enum Verb {
     /// Write manual pages into a directory
     #[command(hide = true)]
     Man(completion::ManArgs),
+    /// Remove what is left of a `--rm` container; monitors call it
+    #[command(hide = true)]
+    Cleanup(cleanup::Args),
+}
+
+/// The verbs of `sampan container`.
+#[derive(Subcommand)]
+pub(crate) enum ContainerVerb {
+    /// Join a running container's streams
+    Attach(attach::Args),
+    /// Create a container without starting it
+    Create(create::Args),
+    /// Run a command in a running container
+    Exec(exec::Args),
+    /// Show everything about containers, as JSON
+    Inspect(inspect::Args),
+    /// Send a signal to running containers
+    Kill(control::Kill),
+    /// Show a container's output
+    Logs(logs::Args),
+    /// List containers
+    #[command(visible_aliases = ["list", "ps"])]
+    Ls(ps::Args),
+    /// Freeze all processes of containers
+    Pause(control::Pause),
+    /// Give a container another name
+    Rename(rename::Args),
+    /// Restart containers
+    Restart(control::Restart),
+    /// Remove containers
+    #[command(visible_alias = "remove")]
+    Rm(rm::Args),
+    /// Create and run a new container from an image
+    Run(run::Args),
+    /// Start stopped containers
+    Start(start::Args),
+    /// Stop running containers
+    Stop(control::Stop),
+    /// Show a container's processes
+    Top(top::Args),
+    /// Let frozen containers go on
+    Unpause(control::Unpause),
+    /// Wait until containers end, and print their exit codes
+    Wait(wait::Args),
 }
 
 /// The verbs of `sampan image`.
@@ -58,27 +148,94 @@ pub(crate) enum ImageVerb {
 }
 
 impl Verb {
-    /// Carries the verb out on the images of a data root.
-    pub(crate) fn run(self, data: &Path) -> Outcome {
-        match self {
-            Verb::Images(args) | Verb::Image(ImageVerb::Ls(args)) => args.run(&open(data)?),
-            Verb::Rmi(args) | Verb::Image(ImageVerb::Rm(args)) => args.run(&open(data)?),
-            Verb::Tag(args) | Verb::Image(ImageVerb::Tag(args)) => args.run(&open(data)?),
-            Verb::Inspect(args) | Verb::Image(ImageVerb::Inspect(args)) => args.run(&open(data)?),
-            Verb::Image(ImageVerb::FromHost(args)) => args.run(&open(data)?),
-            Verb::Image(ImageVerb::Import(args)) => args.run(&open(data)?),
-            Verb::Rootfs(args) => args.run(&open(data)?),
-            Verb::Completion(args) => args.run(),
-            Verb::Man(args) => args.run(),
+    /// Carries the verb out.
+    pub(crate) fn run(self, global: &Global) -> Outcome {
+        let verb = match self {
+            Verb::Completion(args) => return args.run(),
+            Verb::Man(args) => return args.run(),
+            Verb::Container(verb) => return verb.run(global),
+            Verb::Image(verb) => return verb.run(global),
+            other => other,
+        };
+        let engine = &global.engine()?;
+        match verb {
+            Verb::Run(args) => args.run(engine),
+            Verb::Exec(args) => args.run(engine),
+            Verb::Ps(args) => args.run(engine),
+            Verb::Create(args) => args.run(engine),
+            Verb::Start(args) => args.run(engine),
+            Verb::Stop(args) => args.run(engine),
+            Verb::Restart(args) => args.run(engine),
+            Verb::Kill(args) => args.run(engine),
+            Verb::Pause(args) => args.run(engine),
+            Verb::Unpause(args) => args.run(engine),
+            Verb::Rm(args) => args.run(engine),
+            Verb::Logs(args) => args.run(engine),
+            Verb::Attach(args) => args.run(engine),
+            Verb::Wait(args) => args.run(engine),
+            Verb::Top(args) => args.run(engine),
+            Verb::Rename(args) => args.run(engine),
+            Verb::Inspect(args) => args.run(engine, inspect::Kind::Any),
+            Verb::Images(args) => args.run(engine.images()?),
+            Verb::Rmi(args) => args.run(engine),
+            Verb::Tag(args) => args.run(engine.images()?),
+            Verb::Rootfs(args) => args.run(engine.images()?),
+            Verb::Cleanup(args) => args.run(engine),
+            Verb::Completion(_) | Verb::Man(_) | Verb::Container(_) | Verb::Image(_) => Ok(0),
         }
     }
 }
 
-fn open(data: &Path) -> Result<Images, Box<dyn fault::Fault>> {
-    Images::open(data).map_err(boxed)
+impl ContainerVerb {
+    fn run(self, global: &Global) -> Outcome {
+        let verb = match self {
+            Self::Attach(args) => Verb::Attach(args),
+            Self::Create(args) => Verb::Create(args),
+            Self::Exec(args) => Verb::Exec(args),
+            Self::Inspect(args) => return args.run(&global.engine()?, inspect::Kind::Container),
+            Self::Kill(args) => Verb::Kill(args),
+            Self::Logs(args) => Verb::Logs(args),
+            Self::Ls(args) => Verb::Ps(args),
+            Self::Pause(args) => Verb::Pause(args),
+            Self::Rename(args) => Verb::Rename(args),
+            Self::Restart(args) => Verb::Restart(args),
+            Self::Rm(args) => Verb::Rm(args),
+            Self::Run(args) => Verb::Run(args),
+            Self::Start(args) => Verb::Start(args),
+            Self::Stop(args) => Verb::Stop(args),
+            Self::Top(args) => Verb::Top(args),
+            Self::Unpause(args) => Verb::Unpause(args),
+            Self::Wait(args) => Verb::Wait(args),
+        };
+        verb.run(global)
+    }
 }
 
-/// An error as the command line's edge takes it.
-pub(crate) fn boxed(error: impl fault::Fault) -> Box<dyn fault::Fault> {
-    Box::new(error)
+impl ImageVerb {
+    fn run(self, global: &Global) -> Outcome {
+        let engine = &global.engine()?;
+        match self {
+            Self::Ls(args) => args.run(engine.images()?),
+            Self::Rm(args) => args.run(engine),
+            Self::Tag(args) => args.run(engine.images()?),
+            Self::Inspect(args) => args.run(engine, inspect::Kind::Image),
+            Self::FromHost(args) => args.run(engine.images()?),
+            Self::Import(args) => args.run(engine.images()?),
+        }
+    }
+}
+
+/// Does something with each of several things. What fails is told at once and does not keep the others from it; the exit
+/// code is then 1.
+pub(crate) fn each(names: &[String], mut act: impl FnMut(&str) -> Result<(), Failed>) -> Outcome {
+    let mut code = 0;
+    for name in names {
+        if let Err(failed) = act(name) {
+            if let Some(fault) = &failed.fault {
+                tell(&**fault);
+            }
+            code = 1;
+        }
+    }
+    Ok(code)
 }

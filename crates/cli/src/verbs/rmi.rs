@@ -1,6 +1,7 @@
-use image::{Images, Removed};
+use engine::Engine;
+use image::Removed;
 
-use super::boxed;
+use super::each;
 use crate::Outcome;
 
 #[derive(clap::Args)]
@@ -8,23 +9,24 @@ pub(crate) struct Args {
     /// Images, by name or id
     #[arg(required = true)]
     images: Vec<String>,
-    /// Also with several names
+    /// Also with several names, or used by containers that do not run
     #[arg(short, long)]
     force: bool,
 }
 
 impl Args {
-    /// Removes what can be removed; the first error is told when the others are gone.
-    pub(crate) fn run(self, images: &Images) -> Outcome {
-        let mut failed = None;
-        for name in &self.images {
-            // No container of an engine uses an image yet: what a bundle has is a copy.
-            match images.remove(name, self.force, |_| None) {
-                Ok(removed) => removed.into_iter().for_each(print),
-                Err(error) => failed = failed.or(Some(error)),
-            }
-        }
-        failed.map_or(Ok(()), |error| Err(boxed(error)))
+    pub(crate) fn run(self, engine: &Engine) -> Outcome {
+        each(&self.images, |name| {
+            let images = engine.images()?;
+            let used_by = |id| {
+                // An image whose use cannot be found out is one that is used.
+                engine.user_of(id).unwrap_or_else(|error| {
+                    Some(image::Usage { container: format!("(unknown: {error})"), running: true })
+                })
+            };
+            images.remove(name, self.force, used_by)?.into_iter().for_each(print);
+            Ok(())
+        })
     }
 }
 

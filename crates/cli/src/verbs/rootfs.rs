@@ -2,7 +2,6 @@ use std::path::PathBuf;
 
 use image::{HostImage, Images};
 
-use super::boxed;
 use crate::Outcome;
 
 #[derive(clap::Args)]
@@ -21,7 +20,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, images: &Images) -> Outcome {
         let host = HostImage { programs: self.programs, extra: self.file, ..HostImage::default() };
-        let image = images.from_host(&host).map_err(boxed)?;
-        images.unpack(&image, &self.directory).map_err(boxed)
+        let image = images.from_host(&host)?;
+        images.unpack(&image, &self.directory)?;
+        Ok(0)
     }
 }

@@ -1,7 +1,6 @@
 use content::Reference;
 use image::Images;
 
-use super::boxed;
 use crate::Outcome;
 
 #[derive(clap::Args)]
@@ -14,6 +13,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, images: &Images) -> Outcome {
-        images.tag(&self.image, &self.name).map_err(boxed)
+        images.tag(&self.image, &self.name)?;
+        Ok(0)
     }
 }

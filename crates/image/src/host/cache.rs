@@ -36,7 +36,7 @@ struct Record {
 impl Key {
     pub(super) fn of(host: &HostImage) -> Self {
         let programs: Vec<_> = host.programs.iter().map(|p| (p.clone(), super::search::program(p))).collect();
-        let asked = format!("1\0{:?}\0{:?}\0{:?}", host.programs, host.extra, host.users);
+        let asked = format!("2\0{:?}\0{:?}\0{:?}", host.programs, host.extra, host.users);
         Self { name: Digest::of(asked.as_bytes()).hex(), programs }
     }
 }

@@ -25,7 +25,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// Which of the host's programs an image is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostImage {
-    /// Names for PATH, or absolute paths. The first one is the default command.
+    /// Names for PATH, or absolute paths. The first one is the entrypoint.
     pub programs: Vec<String>,
     /// More files and directories of the host, by absolute path.
     pub extra: Vec<PathBuf>,
@@ -131,7 +131,8 @@ impl Images {
             os: "linux".into(),
             config: Config {
                 env: vec![format!("PATH={PATH}")],
-                cmd: Some(vec![first.to_string_lossy().into_owned()]),
+                // `run host:sh -c ...`: what follows the image are arguments of its program.
+                entrypoint: Some(vec![first.to_string_lossy().into_owned()]),
                 ..Config::default()
             },
             rootfs: RootFs { r#type: "layers".into(), diff_ids: vec![layer.diff.clone()] },

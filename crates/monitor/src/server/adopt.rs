@@ -1,5 +1,7 @@
 //! Taking over a container whose monitor died.
 
+use std::time::{Duration, Instant};
+
 use rustix::event::epoll::EventFlags;
 use rustix::fs::OFlags;
 
@@ -25,6 +27,9 @@ impl Monitor {
         let state: Option<runtime::State> = files::read_json(&self.run.join(files::STATE)).ok();
         let alive = state.as_ref().and_then(|state| state.process().ok().flatten());
         let pid = state.as_ref().and_then(|state| Pid::from_raw(state.pid));
+        if status.as_ref().is_some_and(|status| status.phase == Phase::Restarting) {
+            return self.resume_pause();
+        }
         let paused = status.as_ref().is_some_and(|status| status.phase == Phase::Paused);
         let started = status.as_ref().and_then(|status| Timestamp::parse(&status.started_at));
         if let (Some(pid), Some(pidfd)) = (pid, alive) {
@@ -47,7 +52,20 @@ impl Monitor {
             pid: pid.map_or(0, |pid| pid.as_raw_nonzero().get()),
             ..Exit::default()
         };
-        self.ended(exit);
+        if pid.is_none() {
+            return self.ended(exit);
+        }
+        self.end_cgroup();
+        self.ended_after(exit, Duration::ZERO);
+    }
+
+    /// The old monitor died in the pause between two runs.
+    fn resume_pause(&mut self) {
+        self.last_exit = files::read_json(&self.data.join(files::EXIT)).ok();
+        self.restart_at = Some(Instant::now() + self.backoff.next(Duration::ZERO));
+        self.enter(Phase::Restarting);
+        let event = Event::Status(self.status());
+        self.tell_all(&event, |_| true);
     }
 
     fn unseen_end(&self) -> &'static str {
@@ -73,7 +91,7 @@ impl Monitor {
         }
         self.poller.add(&pidfd, Token::Adopted, EventFlags::IN)?;
         self.output.prepare(stdout, Some(stderr));
-        let since = std::time::Instant::now();
+        let since = Instant::now();
         let since = since.checked_sub(Timestamp::now().since(started)).unwrap_or(since);
         self.running = Some(Running { pid, pidfd, started, since, terminal: None, adopted: true });
         Ok(())

@@ -40,12 +40,7 @@ impl Monitor {
         if let Some(listener) = self.listener.take() {
             self.poller.remove(&listener);
         }
-        files::remove_all(&self.run, &files::PIPES);
-        files::remove_all(&self.run, &[files::SOCKET, files::STATUS, files::STATE]);
-        // The mount itself was the container's, and is gone with its mount namespace.
-        let _ = std::fs::remove_dir(self.run.join(files::ROOTFS));
-        files::remove_all(&self.run, &[files::LOCK]);
-        let _ = std::fs::remove_dir(&self.run);
+        files::clear(&self.run);
         self.lock = None;
     }
 

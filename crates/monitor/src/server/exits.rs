@@ -124,7 +124,7 @@ impl Monitor {
         self.finish(exit);
     }
 
-    fn ended_after(&mut self, exit: Exit, ran: Duration) {
+    pub(super) fn ended_after(&mut self, exit: Exit, ran: Duration) {
         let stopping = self.stopping.take();
         if let Some(session) = stopping.as_ref().and_then(|stopping| stopping.restart) {
             self.record(&exit);
@@ -151,7 +151,8 @@ impl Monitor {
     /// Writes `exit.json`; it is there before anybody is told.
     pub(super) fn record(&self, exit: &Exit) {
         // A full disk must not keep the container's users from hearing of its end; the event carries the same.
-        let _ = files::write_json(&self.data, files::EXIT, exit, !self.task.auto_remove);
+        let durable = !self.task.auto_remove && !exit.finished_at.is_empty();
+        let _ = files::write_json(&self.data, files::EXIT, exit, durable);
     }
 
     /// Tells those whom this end concerns.
@@ -172,7 +173,7 @@ impl Monitor {
 
     /// Ends what is left of the container and removes its cgroup; whether the kernel had killed there for want of memory.
     /// What resists is found by its name later.
-    fn end_cgroup(&self) -> bool {
+    pub(super) fn end_cgroup(&self) -> bool {
         let Some(cgroup) = self.cgroup() else {
             return false;
         };

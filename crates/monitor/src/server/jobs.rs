@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use fault::{Fault, Kind};
 use linux::SeqSocket;
 use oci_spec::runtime::{
-    BoxBuilder as ConsoleSizeBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, Process, Spec,
+    BoxBuilder as ConsoleSizeBuilder, LinuxNamespaceBuilder, LinuxNamespaceType, MountBuilder, Process, Spec,
 };
+use rustix::fs::{Mode, OFlags};
 
 use super::Monitor;
 use super::creator::{Work, packet};
@@ -17,6 +18,10 @@ use crate::protocol::{self, Event, Failure};
 use crate::task::Task;
 use crate::{Error, Result, files};
 
+/// Where POSIX shared memory is.
+const SHM: &str = "/dev/shm";
+/// `f_type` of tmpfs (`linux/magic.h`).
+const TMPFS_MAGIC: u64 = 0x0102_1994;
 /// Most bytes of a container's `config.json`.
 const MAX_CONFIG: u64 = 8 << 20;
 
@@ -30,7 +35,7 @@ pub(super) struct ContainerJob {
 /// Starts the container, in the creator.
 pub(super) fn container(monitor: &Monitor, socket: &SeqSocket, job: ContainerJob) -> Result<Work, Failure> {
     let task = &monitor.task;
-    let spec = container_spec(monitor, job.size).map_err(|error| Failure::of(&error))?;
+    let (spec, _held) = container_spec(monitor, job.size).map_err(|error| Failure::of(&error))?;
     let annotations = spec.annotations().clone().unwrap_or_default().into_iter().collect();
     let oci_version = spec.version().clone();
     let mut tell = |step: runtime::StepReport| {
@@ -88,13 +93,14 @@ pub(super) fn failure_of(error: &runtime::Error) -> Failure {
     Failure::of(error as &dyn Fault).with_exit(exit)
 }
 
-fn container_spec(monitor: &Monitor, size: Option<(u16, u16)>) -> Result<Spec> {
+/// The configuration as it is for this start, and descriptors that it names and that must stay open.
+fn container_spec(monitor: &Monitor, size: Option<(u16, u16)>) -> Result<(Spec, Vec<OwnedFd>)> {
     let mut spec = read_spec(monitor)?;
     if let Some(process) = spec.process_mut() {
         set_terminal(process, monitor.task.tty, size)?;
     }
-    join(&mut spec, &monitor.task, monitor.run.parent().unwrap_or(&monitor.run))?;
-    Ok(spec)
+    let held = join(&mut spec, &monitor.task, monitor.run.parent().unwrap_or(&monitor.run))?;
+    Ok((spec, held))
 }
 
 /// An exec's OCI `process` document.
@@ -190,7 +196,8 @@ fn set_terminal(process: &mut Process, tty: bool, size: Option<(u16, u16)>) -> R
 }
 
 /// Points the namespaces that are other containers' at their processes of now.
-fn join(spec: &mut Spec, task: &Task, containers: &Path) -> Result<()> {
+fn join(spec: &mut Spec, task: &Task, containers: &Path) -> Result<Vec<OwnedFd>> {
+    let mut held = Vec::new();
     for join in &task.join {
         let (kind, file) = match join.kind.as_str() {
             "network" => (LinuxNamespaceType::Network, "net"),
@@ -224,6 +231,36 @@ fn join(spec: &mut Spec, task: &Task, containers: &Path) -> Result<()> {
             namespaces.push(namespace);
             linux.set_namespaces(Some(namespaces));
         }
+        if kind == LinuxNamespaceType::Ipc {
+            held.push(share_memory(spec, state.pid)?);
+        }
     }
-    Ok(())
+    Ok(held)
+}
+
+/// POSIX shared memory is files in `/dev/shm`, so who shares another container's IPC shares that file system too. It is
+/// found inside the other's root, where a symbolic link cannot lead out, and named by its descriptor.
+fn share_memory(spec: &mut Spec, pid: i32) -> Result<OwnedFd> {
+    let root = linux::RootDir::open(Path::new(&format!("/proc/{pid}/root")))?;
+    let dir = root.open_in_root(Path::new(SHM), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+    let kind = rustix::fs::fstatfs(&dir).map_err(|errno| linux::Error::new("fstatfs", errno))?.f_type;
+    if u64::try_from(kind) != Ok(TMPFS_MAGIC) {
+        let reason = "the other container's /dev/shm is no file system of its own, so it cannot be shared";
+        return Err(Failure::new(Kind::Conflict, reason).into());
+    }
+    let mount = MountBuilder::default()
+        .destination(SHM)
+        .typ("bind")
+        .source(format!("/proc/self/fd/{}", dir.as_raw_fd()))
+        .options(["rbind", "rprivate", "nosuid", "nodev", "noexec"].map(str::to_owned).to_vec())
+        .build()
+        .map_err(|error| Failure::new(Kind::System, error.to_string()))?;
+    let mut mounts = spec.mounts().clone().unwrap_or_default();
+    // In the place of its own, so that what is mounted below stays behind it.
+    match mounts.iter().position(|own| own.destination().as_path() == Path::new(SHM)) {
+        Some(at) => mounts[at] = mount,
+        None => mounts.push(mount),
+    }
+    spec.set_mounts(Some(mounts));
+    Ok(dir)
 }

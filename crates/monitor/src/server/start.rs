@@ -14,7 +14,7 @@ use super::creator::{Outcome, Purpose};
 use super::jobs::{ContainerJob, container};
 use super::session::SessionId;
 use super::{Monitor, Running};
-use crate::exit::Phase;
+use crate::exit::{Exit, Phase};
 use crate::protocol::{Event, Failure, Op};
 use crate::task::LogDriver;
 use crate::{Error, Result, files};
@@ -33,9 +33,21 @@ impl Monitor {
     pub(super) fn start(&mut self, session: Option<SessionId>, explain: bool) {
         self.stopped_by_user = false;
         self.enter_quietly(Phase::Starting);
+        self.expect_the_worst();
         if let Err(error) = self.try_start(session, explain) {
             self.start_failed(session, Failure::of(&error));
         }
+    }
+
+    /// Writes down the end that nobody would be left to write: the host's. The real one takes its place.
+    fn expect_the_worst(&self) {
+        self.record(&Exit {
+            exit_code: 255,
+            error: Some("the host went down while it was running".into()),
+            started_at: Timestamp::now().to_string(),
+            restart_count: self.restart_count,
+            ..Exit::default()
+        });
     }
 
     fn try_start(&mut self, session: Option<SessionId>, explain: bool) -> Result<()> {

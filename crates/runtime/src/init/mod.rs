@@ -3,7 +3,6 @@
 //! Everything that needs the host's files was opened by the creator and is inherited as descriptors; what is opened here
 //! is opened inside the container's root by [`RootDir`].
 
-mod copy_up;
 mod dev;
 mod mounts;
 mod paths;

@@ -253,7 +253,7 @@ fn hierarchies() -> Result<Vec<Hierarchy>, Cause> {
 /// `tmpcopyup`: what the mount will hide is copied into it first.
 fn copy_up(root: &RootDir, path: &Path, into: &MountFd) -> Result<(), Cause> {
     match root.open_dir(path) {
-        Ok(from) => Ok(super::copy_up::copy(&from, into)?),
+        Ok(from) => Ok(linux::copy::directory(&from, into)?),
         Err(error) if error.errno == Errno::NOENT => Ok(()),
         Err(error) => Err(error.into()),
     }

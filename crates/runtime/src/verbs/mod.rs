@@ -24,7 +24,7 @@ pub use exec::{Exec, exec};
 pub use kill::{kill, parse_signal};
 pub use list::{Format, list};
 pub use pause::{pause, resume};
-pub use ps::ps;
+pub use ps::{ps, rows as ps_rows};
 pub use run::{Run, run};
 pub use spec::spec;
 pub use start::start;

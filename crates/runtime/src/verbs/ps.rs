@@ -17,8 +17,16 @@ pub fn ps(root: &Path, id: &str, format: Format, options: &[String]) -> Result<S
     if format == Format::Json {
         return Ok(serde_json::json!(pids).to_string());
     }
+    rows(&pids, options)
+}
+
+/// What the host's `ps` says of these processes, with its header.
+///
+/// # Errors
+/// [`Error::File`] where there is no `ps`, [`Error::Argument`] for options that leave out the pids.
+pub fn rows(pids: &[i32], options: &[String]) -> Result<String> {
     let default = ["-ef".to_owned()];
-    let options = if options.is_empty() { &default } else { options };
+    let options = if options.is_empty() { &default[..] } else { options };
     let output =
         Command::new("ps").args(options).output().map_err(|e| super::file_error(Path::new("ps"), e))?;
     let text = String::from_utf8_lossy(&output.stdout);

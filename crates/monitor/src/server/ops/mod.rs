@@ -53,6 +53,7 @@ impl Monitor {
             }
             Request::Update { restart } => self.op_update(restart),
             Request::CleanupByMe => self.op_cleanup_by_me(id),
+            Request::Disarm => self.op_disarm(),
         };
         match outcome {
             Ok(Answer::Done) => self.tell(id, &Event::Ok { op }),

@@ -19,6 +19,14 @@ impl Monitor {
         Ok(Answer::Later)
     }
 
+    pub(super) fn op_disarm(&mut self) -> Outcome {
+        if self.phase != Phase::Armed {
+            return Err(conflict("the container has been started"));
+        }
+        self.disarm();
+        Ok(Answer::Done)
+    }
+
     pub(super) fn op_cleanup_by_me(&mut self, id: SessionId) -> Outcome {
         if let Some(session) = self.session(id) {
             session.cleans_up = true;

@@ -1,0 +1,89 @@
+//! `ps`: what there is, and a place where what crashes left is found.
+
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{AtFlags, FlockOperation};
+
+use crate::container::{State, Status, Summary};
+use crate::create::NEW;
+use crate::remove::REMOVED;
+use crate::{ContainerId, Engine, Error, Result, files};
+
+/// One container of a list.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// What it is.
+    pub summary: Summary,
+    /// What it is doing.
+    pub state: State,
+}
+
+impl Engine {
+    /// All containers, the newest first. What cannot be read is told in the second list and does not hide the others.
+    ///
+    /// # Errors
+    /// [`Error::File`] when there is no directory to look in.
+    pub fn list(&self) -> Result<(Vec<Listed>, Vec<Error>)> {
+        self.sweep()?;
+        let (mut listed, mut failed) = (Vec::new(), Vec::new());
+        for id in self.ids()? {
+            match self.listed(&id) {
+                Ok(Some(container)) => listed.push(container),
+                // Removed since the directory was read.
+                Ok(None) | Err(Error::NotFound(_)) => {}
+                Err(error) => failed.push(error),
+            }
+        }
+        listed.sort_by(|a, b| b.summary.created.cmp(&a.summary.created));
+        Ok((listed, failed))
+    }
+
+    fn listed(&self, id: &ContainerId) -> Result<Option<Listed>> {
+        let summary = self.summary(id)?;
+        let state = self.state(id)?;
+        if summary.auto_remove && state.status == Status::Exited && !self.run_of(id).exists() {
+            // Whoever was to remove it was killed.
+            self.remove_ended(id, true)?;
+            return Ok(None);
+        }
+        Ok(Some(Listed { summary, state }))
+    }
+
+    /// Whether somebody is making this container now: he holds a lock on its directory.
+    pub(crate) fn is_being_made(&self, id: &ContainerId) -> Result<bool> {
+        let dir = self.containers().join(format!("{NEW}{id}"));
+        match files::open_dir(&dir) {
+            Ok(dir) => Ok(!try_lock(&dir)),
+            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what killed callers left: containers half made, and containers half removed.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        let root = files::open_dir(&self.containers())?;
+        for (name, _) in linux::tree::entries(&root)? {
+            let half_made = name.as_bytes().starts_with(NEW.as_bytes());
+            if !half_made && !name.as_bytes().starts_with(REMOVED.as_bytes()) {
+                continue;
+            }
+            let Ok(dir) = linux::tree::open_dir(&root, &name) else { continue };
+            if try_lock(&dir) {
+                // Only under the name that was looked at: the maker renames it while it holds the lock.
+                let same = |stat: rustix::fs::Stat| {
+                    rustix::fs::fstat(&dir).is_ok_and(|own| own.st_ino == stat.st_ino)
+                };
+                if rustix::fs::statat(&root, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(same) {
+                    linux::tree::remove_tree(&root, &name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes the lock of a directory being made or removed; false when somebody else has it.
+pub(crate) fn try_lock(dir: impl AsFd) -> bool {
+    rustix::fs::flock(dir, FlockOperation::NonBlockingLockExclusive).is_ok()
+}

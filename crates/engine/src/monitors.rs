@@ -1,0 +1,131 @@
+//! Finding, starting and replacing containers' monitors.
+
+use std::time::{Duration, Instant};
+
+use fault::{Fault, Kind};
+use monitor::client::Hold;
+use monitor::{Event, Session, Spawn, Task, client};
+
+use crate::{ContainerId, Engine, Error, Result, files};
+
+/// How long a monitor may take to come or go; it takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a container may be between its first process and its state, when the monitor was killed there.
+const HALF_MADE: Duration = Duration::from_secs(2);
+
+impl Engine {
+    /// A conversation with the container's monitor: the living one, one that takes over from a dead one, or a new one
+    /// that waits for `start`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Monitor`].
+    pub fn session(&self, id: &ContainerId) -> Result<Session> {
+        let run = self.run_of(id);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if !self.data_of(id).exists() {
+                return Err(Error::NotFound(id.to_string()));
+            }
+            if let Some(session) = client::connect(&run)? {
+                return Ok(session);
+            }
+            if run.exists() && !client::is_monitored(&run)? {
+                self.take_over(id)?;
+            }
+            match self.spawn(id, false) {
+                Err(Error::Monitor(error)) if error.kind() == Kind::Conflict => {}
+                other => return other,
+            }
+            // Another monitor has the lock: it is about to listen, or about to leave.
+            if Instant::now() >= deadline {
+                return Err(monitor::Error::Timeout.into());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// As [`Engine::session`] for a container that nobody else knows yet: without looking for a monitor first.
+    ///
+    /// # Errors
+    /// [`Error::Monitor`].
+    pub fn first_session(&self, id: &ContainerId) -> Result<Session> {
+        self.launch_monitor(id, false)
+    }
+
+    /// The living monitor of a container that runs; none where there is none even after a take-over.
+    pub(crate) fn living(&self, id: &ContainerId) -> Result<Option<Session>> {
+        let run = self.run_of(id);
+        if run.exists() && !client::is_monitored(&run)? {
+            self.take_over(id)?;
+        }
+        Ok(client::connect(&run)?)
+    }
+
+    fn spawn(&self, id: &ContainerId, adopt: bool) -> Result<Session> {
+        let mut session = self.launch_monitor(id, adopt)?;
+        // It answers once it has the lock, or says that it could not get it.
+        session.send(&monitor::Request::Status, &[])?;
+        match session.next_event(Some(PATIENCE)) {
+            Ok((Event::Status(_), _)) => Ok(session),
+            Ok((Event::Error { failure, .. }, _)) => Err(monitor::Error::from(failure).into()),
+            Ok(_) | Err(monitor::Error::Gone) => Err(monitor::Error::Locked { id: id.to_string() }.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn launch_monitor(&self, id: &ContainerId, adopt: bool) -> Result<Session> {
+        let (program, data, run) = (self.runtime()?, self.data_of(id), self.run_of(id));
+        let spawn = Spawn { program: &program, data: &data, run: &run, adopt };
+        let (session, child) = client::spawn(spawn)?;
+        // It outlives this process; init reaps it.
+        drop(child);
+        Ok(session)
+    }
+
+    /// Looks after a container whose monitor is dead: a new monitor goes on with it, or records its end.
+    pub(crate) fn take_over(&self, id: &ContainerId) -> Result<()> {
+        let run = self.run_of(id);
+        let deadline = Instant::now() + HALF_MADE;
+        while run.exists() && !run.join("state.json").exists() {
+            // Its monitor was killed while it was armed, or in the middle of a start; the creator finishes or undoes that.
+            let Ok(hold) = Hold::take(&run) else { return Ok(()) };
+            let cgroup = self.cgroup_of(id)?;
+            let alive = cgroup.as_ref().is_some_and(|cgroup| cgroup.pids().is_ok_and(|pids| !pids.is_empty()));
+            let late = Instant::now() >= deadline;
+            if let Some(cgroup) = cgroup.filter(|_| !alive || late) {
+                cgroup.kill()?;
+                cgroup.remove()?;
+            }
+            if !alive || late {
+                drop(hold);
+                return Ok(());
+            }
+            hold.release();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        match self.spawn(id, true) {
+            // It ended at once, because the container had ended, or somebody else was quicker.
+            Err(Error::Monitor(error)) if error.kind() == Kind::Conflict => {
+                self.wait_until_settled(id);
+                Ok(())
+            }
+            Err(error) => Err(error),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn wait_until_settled(&self, id: &ContainerId) {
+        let run = self.run_of(id);
+        let deadline = Instant::now() + PATIENCE;
+        while run.exists() && !run.join("ctl.sock").exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// The container's cgroup, where it exists.
+    pub(crate) fn cgroup_of(&self, id: &ContainerId) -> Result<Option<cgroup::Cgroup>> {
+        let Some(task) = files::read::<Task>(&self.data_of(id).join("task.json"))? else { return Ok(None) };
+        let cgroup = cgroup::Cgroup::open(&cgroup::Host::probe()?, &cgroup::CgroupPath::new(&task.cgroup)?)?;
+        Ok((!cgroup.is_gone()).then_some(cgroup))
+    }
+}

@@ -1,0 +1,125 @@
+//! `rm`, and the clean-up after a `--rm` container: one function, safe to run twice and at the same time.
+
+use std::time::{Duration, Instant};
+
+use monitor::client::Hold;
+use monitor::{Event, Request};
+
+use crate::container::{Status, Summary};
+use crate::{ContainerId, Engine, Error, Result, files, signal};
+
+/// Prefix of a container's directory while it is being removed.
+pub(crate) const REMOVED: &str = ".rm-";
+/// How long a monitor that was told to end may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// Removes a container; `force` kills it first, `volumes` removes its anonymous volumes.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] for one that runs, without `force`.
+    pub fn remove(&self, id: &ContainerId, force: bool, volumes: bool) -> Result<()> {
+        let status = match self.state(id) {
+            Ok(state) => state.status,
+            // What cannot be read can still be removed by force.
+            Err(_) if force => Status::Running,
+            Err(error) => return Err(error),
+        };
+        if status.is_live() {
+            if !force {
+                return Err(refusal(id, status));
+            }
+            self.kill_for_removal(id)?;
+        }
+        let auto_remove = self.summary(id).is_ok_and(|summary| summary.auto_remove);
+        self.remove_ended(id, volumes || auto_remove)
+    }
+
+    /// The end of a `--rm` container that runs no more: what the monitor's clean-up and an attached client call.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it runs.
+    pub fn clean_up(&self, id: &ContainerId) -> Result<()> {
+        self.remove_ended(id, true)
+    }
+
+    /// Asks for the end at once and waits for it.
+    fn kill_for_removal(&self, id: &ContainerId) -> Result<()> {
+        let Some(mut session) = self.living(id)? else { return Ok(()) };
+        session.send(&Request::Stop { signal: Some(signal::KILL), timeout_s: Some(0) }, &[])?;
+        loop {
+            match session.next_event(Some(PATIENCE)) {
+                Ok((Event::Ok { .. }, _)) | Err(monitor::Error::Gone) => return Ok(()),
+                Ok((Event::Error { failure, .. }, _)) => return Err(monitor::Error::from(failure).into()),
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    pub(crate) fn remove_ended(&self, id: &ContainerId, volumes: bool) -> Result<()> {
+        let hold = self.hold(id)?;
+        let summary = match self.summary(id) {
+            Ok(summary) => Some(summary),
+            Err(Error::NotFound(_)) if !self.data_of(id).exists() => return Ok(()),
+            // Damaged: what can be known is gone, what is there is removed.
+            Err(_) => None,
+        };
+        if let Some(cgroup) = self.cgroup_of(id)? {
+            cgroup.kill()?;
+            cgroup.remove()?;
+        }
+        let root = files::open_dir(&self.containers())?;
+        let gone = format!("{REMOVED}{id}");
+        match rustix::fs::renameat(&root, id.as_str(), &root, &gone) {
+            Ok(()) => {}
+            // Somebody else is removing it.
+            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(linux::Error::on("renameat", id.as_str(), errno).into()),
+        }
+        if let Some(Summary { name, volumes: used, .. }) = summary {
+            self.release_name(&name, id)?;
+            for volume in used.iter().filter(|volume| volumes && volume.anonymous) {
+                self.remove_volume(&volume.name)?;
+            }
+        }
+        linux::tree::remove_tree(&root, &gone)?;
+        drop(hold);
+        Ok(())
+    }
+
+    /// Waits for the monitor to be gone, and keeps others from starting.
+    fn hold(&self, id: &ContainerId) -> Result<Hold> {
+        let run = self.run_of(id);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Hold::take(&run) {
+                Ok(hold) => return Ok(hold),
+                Err(monitor::Error::Locked { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(mut session) = monitor::client::connect(&run)? {
+                // An armed one leaves when it is told; one that runs a container says no.
+                let asked = session.send(&Request::Disarm, &[]).and_then(|()| session.next_event(Some(PATIENCE)));
+                if let Ok((Event::Error { .. }, _)) = asked {
+                    let status = self.state(id).map_or(Status::Running, |state| state.status);
+                    if status.is_live() {
+                        return Err(refusal(id, status));
+                    }
+                }
+            }
+            if Instant::now() >= deadline {
+                return Err(monitor::Error::Timeout.into());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn refusal(id: &ContainerId, status: Status) -> Error {
+    let advice = match status {
+        Status::Paused => "Unpause and then stop the container before attempting removal or force remove",
+        _ => "Stop the container before attempting removal or force remove",
+    };
+    Error::Conflict(format!("You cannot remove a {} container {id}. {advice}", status.as_str()))
+}
