@@ -7,6 +7,7 @@ mod docker;
 mod flags;
 mod human;
 mod table;
+mod template;
 mod verbs;
 
 use std::ffi::OsString;
