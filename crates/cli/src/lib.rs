@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this crate is the terminal's side")]
 
+mod flags;
 mod human;
 mod table;
 mod verbs;
