@@ -5,7 +5,9 @@
 
 mod flags;
 mod human;
+mod session;
 mod table;
+mod terminal;
 mod verbs;
 
 use std::ffi::OsString;
