@@ -4,10 +4,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this crate is the terminal's side")]
 
 mod docker;
+mod explain;
 mod flags;
+mod format;
 mod human;
+mod session;
 mod table;
 mod template;
+mod terminal;
 mod verbs;
 
 use std::ffi::OsString;
@@ -57,22 +61,17 @@ impl Global {
 
 /// A verb that failed.
 pub(crate) struct Failed {
-    fault: Option<Box<dyn Fault>>,
+    pub(crate) fault: Box<dyn Fault>,
     code: u8,
 }
 
 impl<F: Fault> From<F> for Failed {
     fn from(fault: F) -> Self {
-        Self { fault: Some(Box::new(fault)), code: 1 }
+        Self { fault: Box::new(fault), code: 1 }
     }
 }
 
 impl Failed {
-    /// Nothing more is to be said; this is the exit code.
-    pub(crate) fn told(code: u8) -> Self {
-        Self { fault: None, code }
-    }
-
     /// The same with another exit code.
     pub(crate) fn with_code(self, code: u8) -> Self {
         Self { code, ..self }
@@ -85,8 +84,6 @@ pub(crate) type Outcome = Result<u8, Failed>;
 /// Runs the command line `args` (the program's name first) and returns its exit code: 0, 1 for a failure, 125 for a
 /// command line that is wrong, as docker has it; for containers' verbs the container's.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // A reader that left early ends this program, as it does other programs.
-    linux::signals::default_sigpipe();
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -98,9 +95,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.verb.run(&cli.global) {
         Ok(code) => ExitCode::from(code),
         Err(failed) => {
-            if let Some(fault) = &failed.fault {
-                tell(&**fault);
-            }
+            tell(&*failed.fault);
             ExitCode::from(failed.code)
         }
     }

@@ -52,6 +52,14 @@ impl Engine {
         self.launch_monitor(id, false)
     }
 
+    /// Another conversation with a monitor that lives; none while there is none that listens.
+    ///
+    /// # Errors
+    /// [`monitor::Error::Kernel`].
+    pub fn connect(&self, id: &ContainerId) -> monitor::Result<Option<Session>> {
+        client::connect(&self.run_of(id))
+    }
+
     /// The living monitor of a container that runs; none where there is none even after a take-over.
     pub(crate) fn living(&self, id: &ContainerId) -> Result<Option<Session>> {
         let run = self.run_of(id);

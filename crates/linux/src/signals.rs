@@ -56,6 +56,18 @@ pub fn default_sigpipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+/// Whether the calling process ignores `signal`, as a program started by nohup(1) or in the background of a script does
+/// some. A blocked signal is queued even if it is ignored, so who reads signals from a descriptor has to ask.
+pub fn is_ignored(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: no new action is given, and the old one is written to memory of its size; all zeros is a valid value.
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
+}
+
 /// Sets every signal to its default and empties the mask: for a process that was started by somebody else and is about
 /// to execve a container's program. Two calls suffice where only Rust's runtime has been at work; this one is complete.
 ///
@@ -139,6 +151,13 @@ mod tests {
         let (_, status) =
             rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap().unwrap();
         assert_eq!(status.exit_status(), Some(0));
+    }
+
+    #[test]
+    fn ignored_signals_are_known() {
+        // Rust's runtime ignores it; nobody ignores the other, and there is no signal 0.
+        assert!(is_ignored(libc::SIGPIPE));
+        assert!(!is_ignored(libc::SIGUSR2) && !is_ignored(0));
     }
 
     #[test]

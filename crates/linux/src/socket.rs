@@ -74,15 +74,19 @@ impl SeqSocket {
     ///
     /// # Errors
     /// `EMSGSIZE` when the message was larger than `buffer` or brought more than [`MAX_FDS`] descriptors (it is lost
-    /// then), `EAGAIN` when there is none on a non-blocking socket. A reset by the peer counts as closed.
+    /// then), `EAGAIN` when there is none on a non-blocking socket. A peer that closed with something unread counts as
+    /// one that has simply closed: what it had sent before still arrives.
     pub fn recv(&self, buffer: &mut [u8]) -> Result<Option<Received>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut was_reset = false;
         let message = loop {
             let mut parts = [IoSliceMut::new(buffer)];
             match rustix::net::recvmsg(&self.0, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Ok(message) => break message,
                 Err(Errno::INTR) => {}
+                // The kernel reports it once, before what is in the queue (`sock_error` in `__skb_try_recv_datagram`).
+                Err(Errno::CONNRESET) if !was_reset => was_reset = true,
                 Err(Errno::CONNRESET) => return Ok(None),
                 Err(errno) => return Err(Error::new("recvmsg", errno)),
             }
@@ -173,6 +177,18 @@ mod tests {
         assert!(b.wait(None).unwrap());
         assert!(b.recv(&mut buffer).unwrap().is_none());
         assert_eq!(b.send(b"x", &[]).unwrap_err().errno, Errno::PIPE);
+    }
+
+    #[test]
+    fn what_a_peer_sent_arrives_although_it_left_something_unread() {
+        let (a, b) = SeqSocket::pair().unwrap();
+        a.send(b"never read", &[]).unwrap();
+        b.send(b"last words", &[]).unwrap();
+        drop(b);
+        let mut buffer = [0; 16];
+        let got = a.recv(&mut buffer).unwrap().unwrap();
+        assert_eq!(&buffer[..got.len], b"last words");
+        assert!(a.recv(&mut buffer).unwrap().is_none());
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub fn spawn(spawn: Spawn<'_>) -> Result<(Session, Child)> {
     command.env_clear().stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::null());
     let child =
         command.spawn().map_err(|source| Error::Spawn { program: spawn.program.to_path_buf(), source })?;
-    Ok((Session::new(ours)?, child))
+    Ok((Session::from_socket(ours)?, child))
 }
 
 /// Connects to the monitor of the container whose run directory is `run`; `None` when there is none.
@@ -77,7 +77,7 @@ pub fn connect(run: &Path) -> Result<Option<Session>> {
     let address = SocketAddrUnix::new(files::in_dir(&dir, files::SOCKET))
         .map_err(|errno| linux::Error::new("sockaddr_un", errno))?;
     match rustix::net::connect(&socket, &address) {
-        Ok(()) => Session::new(SeqSocket::from(socket)).map(Some),
+        Ok(()) => Session::from_socket(SeqSocket::from(socket)).map(Some),
         Err(Errno::NOENT | Errno::CONNREFUSED) => Ok(None),
         Err(errno) => Err(linux::Error::on("connect", run.display().to_string(), errno).into()),
     }
@@ -150,7 +150,11 @@ pub struct Session {
 }
 
 impl Session {
-    fn new(socket: SeqSocket) -> Result<Self> {
+    /// A conversation over a socket that is connected already: the other end is a monitor, or plays one in a test.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when the socket cannot be made non-blocking.
+    pub fn from_socket(socket: SeqSocket) -> Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self { socket, buffer: Vec::new() })
     }

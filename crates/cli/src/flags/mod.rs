@@ -24,6 +24,8 @@ use engine::spec::{NamespaceMode, NetworkMode, Security};
 use fault::{Fault, Kind};
 use monitor::{LogConfig, LogDriver};
 
+use crate::terminal::DetachKeys;
+
 /// What a parser of one value says: the value, or what is wrong with it.
 type Parsed<T> = Result<T, String>;
 
@@ -276,6 +278,27 @@ pub(crate) fn as_docker(arg: Arg) -> Arg {
         return arg.num_args(0..=1).require_equals(true).default_missing_value("true");
     }
     arg.allow_hyphen_values(true)
+}
+
+/// The variables of an `exec`, as those of a container.
+///
+/// # Errors
+/// [`FlagError::Argument`], [`FlagError::File`].
+pub(crate) fn environment(
+    files: &[String],
+    entries: &[String],
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<String>, FlagError> {
+    env::environment(files, entries, env)
+}
+
+/// `--detach-keys`; docker's keys where it is not given or empty.
+///
+/// # Errors
+/// [`FlagError::Argument`].
+pub(crate) fn detach_keys(text: Option<&str>) -> Result<DetachKeys, FlagError> {
+    let text = text.unwrap_or_default();
+    DetachKeys::parse(text).map_err(FlagError::of("detach-keys", text))
 }
 
 /// A switch's value, in the words that docker takes.

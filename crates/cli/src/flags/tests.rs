@@ -283,6 +283,15 @@ fn streams() {
 }
 
 #[test]
+fn what_other_verbs_share() {
+    assert_eq!(detach_keys(None).unwrap(), DetachKeys::default());
+    assert_eq!(detach_keys(Some("ctrl-p,ctrl-q")).unwrap(), DetachKeys::default());
+    let error = detach_keys(Some("ctrl-1")).unwrap_err().to_string();
+    assert!(error.contains("--detach-keys") && error.contains("unknown character: 'ctrl-1'"), "{error}");
+    assert_eq!(environment(&[], &["A".into()], &|name| Some(name.to_lowercase())).unwrap(), ["A=a"]);
+}
+
+#[test]
 fn switches_have_dockers_words() {
     for (text, wanted) in
         [("1", Some(true)), ("T", Some(true)), ("False", Some(false)), ("yes", None), ("", None)]

@@ -1,7 +1,9 @@
 use image::{Filter, Images, Summary};
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use crate::{Outcome, human, table};
+use crate::format::Format;
+use crate::{Failed, Outcome, human, table};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -19,8 +21,8 @@ pub(crate) struct Args {
     /// Digests too
     #[arg(long)]
     digests: bool,
-    /// How to print
-    #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+    /// How to print: table, json, a Go template, or table and a template
+    #[arg(long, default_value = "table", value_name = "FORMAT")]
     format: String,
 }
 
@@ -37,6 +39,7 @@ fn parse_filter(text: &str) -> Result<(String, String), String> {
 
 impl Args {
     pub(crate) fn run(self, images: &Images) -> Outcome {
+        let format = Format::parse(&self.format)?;
         let mut filter = Filter { reference: self.reference.clone(), ..Filter::default() };
         for (key, value) in &self.filter {
             match key.as_str() {
@@ -46,16 +49,21 @@ impl Args {
             }
         }
         let list = images.list(&filter)?;
-        print!("{}", self.render(&list, Timestamp::now()));
+        print!("{}", self.render(&list, &format, Timestamp::now())?);
         Ok(0)
     }
 
-    fn render(&self, list: &[Summary], now: Timestamp) -> String {
+    fn render(&self, list: &[Summary], format: &Format, now: Timestamp) -> Result<String, Failed> {
         if self.quiet {
-            return list.iter().map(|image| self.id(image) + "\n").collect();
+            return Ok(list.iter().map(|image| self.id(image) + "\n").collect());
         }
-        if self.format == "json" {
-            return list.iter().map(|image| self.json(image, now).to_string() + "\n").collect();
+        let titles = json!({
+            "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "ID": "IMAGE ID",
+            "CreatedAt": "CREATED AT", "CreatedSince": "CREATED", "Size": "SIZE",
+        });
+        let rows: Vec<Value> = list.iter().map(|image| self.json(image, now)).collect();
+        if let Some(text) = format.render(&titles, &rows)? {
+            return Ok(text);
         }
         let headings = ["REPOSITORY", "TAG", "DIGEST", "IMAGE ID", "CREATED", "SIZE"];
         let shown = |column: &usize| self.digests || *column != 2;
@@ -72,15 +80,15 @@ impl Args {
             (0..6).filter(shown).map(|column| cells[column].clone()).collect()
         };
         let headings: Vec<&str> = (0..6).filter(shown).map(|column| headings[column]).collect();
-        table::render(&headings, &list.iter().map(row).collect::<Vec<_>>())
+        Ok(table::render(&headings, &list.iter().map(row).collect::<Vec<_>>()))
     }
 
     fn id(&self, image: &Summary) -> String {
         if self.no_trunc { image.id.to_string() } else { image.id.short() }
     }
 
-    fn json(&self, image: &Summary, now: Timestamp) -> serde_json::Value {
-        serde_json::json!({
+    fn json(&self, image: &Summary, now: Timestamp) -> Value {
+        json!({
             "Repository": image.repository, "Tag": image.tag, "Digest": image.digest.to_string(), "ID": self.id(image),
             "CreatedAt": image.created, "CreatedSince": human::ago(&image.created, now),
             "Size": human::size(image.size),

@@ -1,7 +1,9 @@
 use engine::Engine;
 use fault::Fault;
+use serde::Serialize;
 use serde_json::Value;
 
+use crate::format::Format;
 use crate::{Outcome, docker, tell};
 
 #[derive(clap::Args)]
@@ -12,6 +14,9 @@ pub(crate) struct Args {
     /// Only a container, or only an image
     #[arg(long = "type", value_name = "TYPE", value_parser = ["container", "image"])]
     only: Option<String>,
+    /// A Go template, or json, for each of them
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
 }
 
 /// What a name may mean.
@@ -32,6 +37,7 @@ impl Args {
             Some(_) => Kind::Image,
             None => kind,
         };
+        let format = self.format.as_deref().map(Format::parse).transpose()?;
         let (mut shown, mut code) = (Vec::new(), 0);
         for name in &self.names {
             match find(engine, name, kind) {
@@ -42,9 +48,20 @@ impl Args {
                 }
             }
         }
-        println!("{:#}", Value::Array(shown));
+        match format {
+            None | Some(Format::Table) => println!("{}", pretty(&Value::Array(shown))?),
+            Some(format) => print!("{}", format.render(&Value::Null, &shown)?.unwrap_or_default()),
+        }
         Ok(code)
     }
+}
+
+/// As docker prints it: four spaces a level.
+fn pretty(value: &Value) -> std::io::Result<String> {
+    let mut text = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn find(engine: &Engine, name: &str, kind: Kind) -> Result<Value, Box<dyn Fault>> {

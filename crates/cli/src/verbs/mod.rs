@@ -150,6 +150,10 @@ pub(crate) enum ImageVerb {
 impl Verb {
     /// Carries the verb out.
     pub(crate) fn run(self, global: &Global) -> Outcome {
+        if !self.is_attached() {
+            // A reader that left early ends this program, as it does other programs; not a container's foreground.
+            linux::signals::default_sigpipe();
+        }
         let verb = match self {
             Verb::Completion(args) => return args.run(),
             Verb::Man(args) => return args.run(),
@@ -183,6 +187,21 @@ impl Verb {
             Verb::Cleanup(args) => args.run(engine),
             Verb::Completion(_) | Verb::Man(_) | Verb::Container(_) | Verb::Image(_) => Ok(0),
         }
+    }
+}
+
+impl Verb {
+    /// Whether it may copy a container's streams.
+    fn is_attached(&self) -> bool {
+        use ContainerVerb as Inner;
+        matches!(
+            self,
+            Verb::Run(_)
+                | Verb::Exec(_)
+                | Verb::Start(_)
+                | Verb::Attach(_)
+                | Verb::Container(Inner::Run(_) | Inner::Exec(_) | Inner::Start(_) | Inner::Attach(_))
+        )
     }
 }
 
@@ -231,9 +250,7 @@ pub(crate) fn each(names: &[String], mut act: impl FnMut(&str) -> Result<(), Fai
     let mut code = 0;
     for name in names {
         if let Err(failed) = act(name) {
-            if let Some(fault) = &failed.fault {
-                tell(&**fault);
-            }
+            tell(&*failed.fault);
             code = 1;
         }
     }

@@ -1,8 +1,9 @@
 use engine::{Engine, Listed, Status};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{Outcome, human, table, tell};
+use crate::format::Format;
+use crate::{Failed, Outcome, human, table, tell};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -24,8 +25,8 @@ pub(crate) struct Args {
     /// Only ids
     #[arg(short, long)]
     quiet: bool,
-    /// How to print
-    #[arg(long, default_value = "table", value_parser = ["table", "json"])]
+    /// How to print: table, json, a Go template, or table and a template
+    #[arg(long, default_value = "table", value_name = "FORMAT")]
     format: String,
 }
 
@@ -47,6 +48,7 @@ fn parse_filter(text: &str) -> Result<(String, String), String> {
 
 impl Args {
     pub(crate) fn run(self, engine: &Engine) -> Outcome {
+        let format = Format::parse(&self.format)?;
         let (mut list, failed) = engine.list()?;
         failed.iter().for_each(|error| tell(error));
         let wanted = if self.latest { Some(1) } else { usize::try_from(self.last).ok() };
@@ -56,7 +58,7 @@ impl Args {
         }
         list.retain(|container| self.matches(container));
         list.truncate(wanted.unwrap_or(usize::MAX));
-        print!("{}", self.render(&list, Timestamp::now()));
+        print!("{}", self.render(&list, &format, Timestamp::now())?);
         Ok(u8::from(!failed.is_empty()))
     }
 
@@ -74,12 +76,13 @@ impl Args {
         })
     }
 
-    fn render(&self, list: &[Listed], now: Timestamp) -> String {
+    fn render(&self, list: &[Listed], format: &Format, now: Timestamp) -> Result<String, Failed> {
         if self.quiet {
-            return list.iter().map(|container| self.id(container) + "\n").collect();
+            return Ok(list.iter().map(|container| self.id(container) + "\n").collect());
         }
-        if self.format == "json" {
-            return list.iter().map(|container| self.json(container, now).to_string() + "\n").collect();
+        let rows: Vec<Value> = list.iter().map(|container| self.json(container, now)).collect();
+        if let Some(text) = format.render(&titles(), &rows)? {
+            return Ok(text);
         }
         let headings = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
         let row = |container: &Listed| {
@@ -93,7 +96,7 @@ impl Args {
                 container.summary.name.to_string(),
             ]
         };
-        table::render(&headings, &list.iter().map(row).collect::<Vec<_>>())
+        Ok(table::render(&headings, &list.iter().map(row).collect::<Vec<_>>()))
     }
 
     fn id(&self, container: &Listed) -> String {
@@ -111,7 +114,7 @@ impl Args {
         format!("\"{}…\"", command.chars().take(19).collect::<String>())
     }
 
-    fn json(&self, container: &Listed, now: Timestamp) -> serde_json::Value {
+    fn json(&self, container: &Listed, now: Timestamp) -> Value {
         let summary = &container.summary;
         let labels: Vec<String> = summary.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let created = human::ago(&summary.created, now);
@@ -120,9 +123,19 @@ impl Args {
             "CreatedAt": summary.created, "RunningFor": created, "State": container.state.status.as_str(),
             "Status": status(container, now), "Ports": "", "Names": summary.name.as_str(),
             "Labels": labels.join(","),
+            "Networks": "", "LocalVolumes": summary.volumes.len().to_string(),
             "Mounts": summary.volumes.iter().map(|volume| volume.name.as_str()).collect::<Vec<_>>().join(","),
         })
     }
+}
+
+/// What the members of a row are called above a table.
+fn titles() -> Value {
+    json!({
+        "ID": "CONTAINER ID", "Image": "IMAGE", "Command": "COMMAND", "CreatedAt": "CREATED AT",
+        "RunningFor": "CREATED", "State": "STATE", "Status": "STATUS", "Ports": "PORTS", "Names": "NAMES",
+        "Labels": "LABELS", "Mounts": "MOUNTS", "Networks": "NETWORKS", "LocalVolumes": "LOCAL VOLUMES",
+    })
 }
 
 fn matches_one(key: &str, value: &str, container: &Listed) -> bool {
