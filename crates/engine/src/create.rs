@@ -17,7 +17,7 @@ use crate::engine::make_dir;
 use crate::explain::Explain;
 use crate::oci::{self, Facts, Merged, ReadyMount, ReadySource};
 use crate::spec::{ContainerSpec, MountSource, MountSpec, NamespaceMode, NetworkMode};
-use crate::{ContainerId, Engine, Error, Name, Result, devices, files, network_files, volumes};
+use crate::{ContainerId, Engine, Error, Name, Result, devices, files, limits, network_files, volumes};
 
 /// Prefix of a container being made.
 pub(crate) const NEW: &str = ".new-";
@@ -233,12 +233,14 @@ impl Engine {
             }
         };
         let has_hostname = spec.namespaces.uts == NamespaceMode::Private;
+        let possible = possible()?;
         Ok(Facts {
+            default_limits: limits::defaults(possible),
             mounts,
             hostname: hostname.filter(|_| has_hostname),
             devices: devices::find(spec)?,
             files: Some(files),
-            possible: possible()?,
+            possible,
         })
     }
 

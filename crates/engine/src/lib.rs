@@ -14,6 +14,7 @@ mod exec;
 mod explain;
 mod files;
 mod ids;
+mod limits;
 mod list;
 mod monitors;
 mod names;

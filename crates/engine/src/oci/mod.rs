@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::spec::{ContainerSpec, NamespaceMode, NetworkMode, Profile, UserNamespace};
+use crate::spec::{ContainerSpec, NamespaceMode, NetworkMode, Profile, Ulimit, UserNamespace};
 use crate::{ContainerId, Error, Result};
 
 pub(crate) use mounts::{ReadyMount, ReadySource};
@@ -39,6 +39,8 @@ pub(crate) struct Facts {
     pub files: Option<PathBuf>,
     /// The capabilities that can be given at all.
     pub possible: linux::CapSet,
+    /// The limits of processes where nobody says, as far as this host can give them.
+    pub default_limits: Vec<Ulimit>,
 }
 
 /// A device node.
@@ -109,7 +111,7 @@ pub(crate) fn config(
     }
     let mut config = json!({
         "ociVersion": "1.2.0",
-        "process": process::process(spec, merged, caps)?,
+        "process": process::process(spec, merged, facts, caps)?,
         "root": { "path": "rootfs", "readonly": spec.read_only },
         "mounts": mounts::mounts(spec, facts)?,
         "linux": linux,

@@ -1,17 +1,15 @@
 //! `process`: the image's words and the user's.
 
 use image::Config;
+use linux::CapSet;
 use serde_json::{Value, json};
 
 use crate::spec::{ContainerSpec, Profile, Ulimit};
 use crate::{ContainerId, Error, Result};
 
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use super::Facts;
 
-/// The limits of an ordinary container, as SECURITY.md 3a: a soft limit of descriptors that old programs can loop over,
-/// no core files, and little locked memory.
-const LIMITS: [(&str, i64, i64); 3] =
-    [("nofile", 1024, 524_288), ("core", 0, 0), ("memlock", 8 << 20, 8 << 20)];
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What runs, once image and request are put together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,7 +95,7 @@ fn working_dir(spec: &ContainerSpec, image: &Config) -> Result<String> {
 }
 
 /// The OCI `process`.
-pub(super) fn process(spec: &ContainerSpec, merged: &Merged, caps: linux::CapSet) -> Result<Value> {
+pub(super) fn process(spec: &ContainerSpec, merged: &Merged, facts: &Facts, caps: CapSet) -> Result<Value> {
     let names = caps.names();
     let security = &spec.security;
     let mut process = json!({
@@ -109,7 +107,7 @@ pub(super) fn process(spec: &ContainerSpec, merged: &Merged, caps: linux::CapSet
         "cwd": merged.working_dir,
         "capabilities": { "bounding": names, "effective": names, "permitted": names },
         "noNewPrivileges": security.no_new_privileges.unwrap_or(security.profile == Profile::Hardened),
-        "rlimits": rlimits(spec)?,
+        "rlimits": rlimits(spec, &facts.default_limits)?,
     });
     match security.apparmor.as_deref() {
         None | Some("unconfined") => {}
@@ -121,11 +119,10 @@ pub(super) fn process(spec: &ContainerSpec, merged: &Merged, caps: linux::CapSet
     Ok(process)
 }
 
-fn rlimits(spec: &ContainerSpec) -> Result<Vec<Value>> {
+fn rlimits(spec: &ContainerSpec, defaults: &[Ulimit]) -> Result<Vec<Value>> {
     let mut limits: Vec<Ulimit> = Vec::new();
     if spec.security.profile != Profile::Docker && !spec.security.privileged {
-        let default = |(name, soft, hard): (&str, i64, i64)| Ulimit { name: name.into(), soft, hard };
-        limits.extend(LIMITS.map(default));
+        limits.extend(defaults.iter().cloned());
     }
     for own in &spec.resources.ulimits {
         limits.retain(|limit| limit.name != own.name);
