@@ -5,6 +5,7 @@
 pub mod bpf;
 pub mod caps;
 mod clone;
+pub mod creds;
 pub mod descriptor;
 mod error;
 pub mod exe;

@@ -25,6 +25,14 @@ pub enum Step<'a> {
     CompileSeccomp,
     /// Open a bind mount's source on the host.
     BindSource(&'a Path),
+    /// Show the owners of a mount's files through a mapping.
+    MapOwners(&'a Path),
+    /// Make the device nodes for a user namespace, which may not.
+    DeviceNodes,
+    /// Give pipes to the user namespace's root.
+    PipeOwner(u32),
+    /// Raise what only the host's root may raise.
+    LiftLimits,
     /// Start the container's first process in new namespaces.
     Clone(Namespaces),
     /// Write the user namespace's maps.
@@ -112,6 +120,10 @@ impl Step<'_> {
             Self::Overlay(layers) => format!("stack {layers} image layers under a layer of its own"),
             Self::CompileSeccomp => "compile the system call filter".into(),
             Self::BindSource(path) => format!("open {} for a bind mount", path.display()),
+            Self::MapOwners(path) => format!("map the owners of the files in {}", path.display()),
+            Self::DeviceNodes => "make the device nodes for the user namespace".into(),
+            Self::PipeOwner(uid) => format!("give the standard streams to the container's root, {uid}"),
+            Self::LiftLimits => "raise the limits that a user namespace may not".into(),
             Self::Clone(kinds) => format!("start a process in new namespaces: {}", names(*kinds).join(", ")),
             Self::IdMaps => "map the user namespace's ids".into(),
             Self::Hooks(kind) => format!("run the {kind} hooks"),
@@ -163,6 +175,10 @@ impl Step<'_> {
             Self::Overlay(_) => "fsopen(\"overlay\"), fsconfig, fsmount",
             Self::CompileSeccomp => "open, mmap",
             Self::BindSource(_) => "open_tree(OPEN_TREE_CLONE)",
+            Self::MapOwners(_) => "clone3(CLONE_NEWUSER), mount_setattr(MOUNT_ATTR_IDMAP)",
+            Self::DeviceNodes => "fsopen(\"tmpfs\"), fsmount, mknodat, fchownat",
+            Self::PipeOwner(_) => "fchown",
+            Self::LiftLimits => "prlimit64, write(/proc/PID/oom_score_adj)",
             Self::Clone(kinds) => {
                 let flags: Vec<_> = names(*kinds).iter().map(|n| format!("CLONE_NEW{}", flag(n))).collect();
                 return Cow::Owned(format!("clone3({}|CLONE_PIDFD)", flags.join("|")));
@@ -220,6 +236,9 @@ impl Step<'_> {
             Self::Clone(kinds) => {
                 let flags: Vec<_> = names(*kinds).iter().map(|n| format!("--{}", long_option(n))).collect();
                 format!("unshare --fork {}", flags.join(" "))
+            }
+            Self::MapOwners(path) => {
+                format!("mount --bind -o X-mount.idmap=/proc/PID/ns/user {0} {0}", path.display())
             }
             Self::IdMaps => "echo '0 100000 65536' > /proc/PID/uid_map".into(),
             Self::JoinNamespace(kind, path) => {

@@ -74,7 +74,7 @@ fn each_error_names_its_field() {
         ("/linux/namespaces", spaces(json!({"type": "mount"})), "linux.namespaces[1]"),
         ("/linux/namespaces", spaces(json!({"type": "network", "path": "x"})), "linux.namespaces[1].path"),
         ("/linux/namespaces", spaces(json!({"type": "user"})), "linux.uidMappings"),
-        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]), "linux.uidMappings"),
+        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]), "linux.gidMappings"),
         (
             "/linux/uidMappings",
             json!([{"containerID": 0, "hostID": 4294967295u32, "size": 2}]),
