@@ -322,7 +322,10 @@ mod tests {
                 let gone = in_private_mount_namespace(|| {
                     overlay.stack_attached(&Layers { lowers: Vec::new(), own: None }, version)
                 });
-                assert!(matches!(&gone, Err(Cause::Reason(text)) if text.starts_with("fsconfig")), "{gone:?}");
+                assert!(
+                    matches!(&gone, Err(Cause::Reason(text)) if text.starts_with("fsconfig")),
+                    "{gone:?}"
+                );
                 0
             })
             .unwrap();

@@ -5,11 +5,13 @@
 
 mod common;
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use common::{Bundle, Outcome};
-use runtime::{Launch, Overlay, Root};
+use oci_spec::runtime::Spec;
+use runtime::{ExecRequest, Launch, Overlay, Parent, Root, State, Stdio};
 use serde_json::{Value, json};
 
 /// Host ids of the container: above what any user has.
@@ -76,6 +78,86 @@ impl Container {
     fn mount(&mut self, mount: Value) {
         self.bundle.spec["mounts"].as_array_mut().unwrap().push(mount);
     }
+}
+
+/// Runs `script` by exec in a container that is `container` and only waits.
+fn exec(
+    container: &mut Container,
+    process: &Value,
+    change: impl FnOnce(&mut ExecRequest<'_>),
+) -> (String, String) {
+    container.bundle.spec["process"]["args"] = json!(["/bin/sh", "-c", "while :; do sleep 0.05; done"]);
+    let name = format!(
+        "/sampan-test-userns-exec-{}-{}",
+        std::process::id(),
+        process["args"][2].as_str().unwrap().len()
+    );
+    container.bundle.spec["linux"]["cgroupsPath"] = json!(name);
+    let spec: Spec = serde_json::from_value(container.bundle.spec.clone()).unwrap();
+    let process = serde_json::from_value(process.clone()).unwrap();
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let (said_read, said) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    let null =
+        || OwnedFd::from(std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap());
+    let pid = linux::fork(|| {
+        let stdio = Stdio::Fds { stdin: null(), stdout: null(), stderr: null() };
+        let mut request = common::request(spec, container.bundle.dir.path(), stdio);
+        request.root = Root::Overlay(container.overlay());
+        let launched = runtime::launch(request).unwrap();
+        let state = State {
+            oci_version: "1.2.0".into(),
+            id: "sampan-test".into(),
+            pid: launched.pid.as_raw_nonzero().get(),
+            bundle: container.bundle.dir.path().to_owned(),
+            annotations: Default::default(),
+            start_time: runtime::state::process_stat(launched.pid).unwrap().0,
+            boot_id: runtime::state::boot_id(),
+            created: String::new(),
+            rootfs: container.path("at"),
+            cgroup: name.clone(),
+            owner: 0,
+        };
+        let (stdout, stderr) = (write.try_clone().unwrap(), write.try_clone().unwrap());
+        let mut request = ExecRequest {
+            process,
+            seccomp: None,
+            user: None,
+            stdio: Stdio::Fds { stdin: null(), stdout, stderr },
+            parent: Parent::Caller,
+            seccomp_cache: None,
+            keep_fds: 0,
+        };
+        change(&mut request);
+        let text = match runtime::exec(&state, request) {
+            Ok(started) => {
+                let status = started.pidfd.wait().unwrap();
+                let terminal = started.terminal.map(|master| {
+                    let mut buffer = [0; 256];
+                    let n = rustix::io::read(&master, &mut buffer).unwrap_or(0);
+                    String::from_utf8_lossy(&buffer[..n]).into_owned()
+                });
+                format!(
+                    "{:?} {} {}",
+                    status.exit_status(),
+                    terminal.unwrap_or_default(),
+                    started.warnings.join(" ")
+                )
+            }
+            Err(error) => error.to_string(),
+        };
+        rustix::io::write(&said, text.as_bytes()).unwrap();
+        launched.pidfd.kill().unwrap();
+        launched.pidfd.wait().unwrap();
+        0
+    })
+    .unwrap();
+    drop((write, said));
+    let all = |fd: OwnedFd| std::io::read_to_string(std::fs::File::from(fd)).unwrap();
+    let outcome = (all(read), all(said_read));
+    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap().unwrap();
+    let host = cgroup::Host::probe().unwrap();
+    cgroup::Cgroup::open(&host, &cgroup::CgroupPath::new(&name).unwrap()).unwrap().remove().unwrap();
+    outcome
 }
 
 fn owner(path: impl AsRef<Path>) -> (u32, u32) {
@@ -211,7 +293,7 @@ fn standard_streams_can_be_opened_again_by_root_too() {
     let mut keep = open();
     let (stdout, stderr) = (open(), open());
     let out = container.sh_with("echo x > /dev/stdout; echo y > /proc/self/fd/2", |launch| {
-        launch.stdio = runtime::Stdio::Fds {
+        launch.stdio = Stdio::Fds {
             stdin: std::fs::File::open("/dev/null").unwrap().into(),
             stdout: stdout.into(),
             stderr: stderr.into(),
@@ -222,6 +304,51 @@ fn standard_streams_can_be_opened_again_by_root_too() {
     std::io::Read::read_exact(&mut keep, &mut text).unwrap();
     assert_eq!(&text, b"x\ny\n");
     assert_eq!(owner(&fifo), (BASE, BASE));
+}
+
+#[test]
+fn exec_is_root_inside_and_nobody_outside() {
+    let mut container = Container::new();
+    let caps = ["CAP_CHOWN", "CAP_KILL"];
+    let process = |script: &str| {
+        json!({
+            "args": ["/bin/sh", "-c", script], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0},
+            "capabilities": {"bounding": caps, "effective": caps, "permitted": caps}, "oomScoreAdj": -20,
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 2_000_000, "hard": 2_000_000}],
+        })
+    };
+    let hard = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let limits = process("ulimit -n; cat /proc/self/oom_score_adj");
+    let script = "id -u; cat /proc/self/uid_map; grep -E 'CapEff|CapInh' /proc/self/status; echo x > /made; \
+                  stat -c %u:%g /made /proc/self/; echo x > /dev/stdout";
+    let (output, said) = exec(&mut container, &process(script), |_| {});
+    let words: Vec<_> = output.split_whitespace().collect();
+    let caps = "0000000000000021";
+    let none = "0000000000000000";
+    let wanted = ["0", "0", "1879048192", "65536", "CapInh:", none, "CapEff:", caps, "0:0", "0:0", "x"];
+    assert_eq!(words, wanted, "{said}");
+    assert_eq!(owner(container.upper("made")), (0, 0));
+    let (output, said) = exec(&mut container, &limits, |_| {});
+    if said == "Some(0)  " {
+        assert_eq!(output, "2000000\n-20\n", "{said} {hard}");
+    } else {
+        assert!(said.contains("needs CAP_SYS_RESOURCE"), "{said}");
+    }
+    let script = "id -u; id -G; echo again > /dev/stdout";
+    let (output, said) = exec(&mut container, &process(script), |request| request.user = Some("app".into()));
+    assert_eq!(output, "100\n101 102\nagain\n", "{said}");
+}
+
+#[test]
+fn exec_with_a_terminal() {
+    let mut container = Container::new();
+    let script = "tty; stat -c %u:%g $(tty); stat -c %u /proc/self/fd/0";
+    let process = json!({
+        "args": ["/bin/sh", "-c", script], "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 100, "gid": 101},
+        "terminal": true
+    });
+    let (_, said) = exec(&mut container, &process, |request| request.stdio = Stdio::Terminal);
+    assert!(said.starts_with("Some(0) /dev/pts/0\r\n100:"), "{said}");
 }
 
 #[test]
