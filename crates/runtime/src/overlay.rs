@@ -286,7 +286,7 @@ mod tests {
     /// The ways of kernels before 6.15 and before 6.5, on this one.
     #[test]
     fn layers_by_path_in_a_private_mount_namespace() {
-        for version in [(6, 14), (5, 19)] {
+        for version in [(6, 14), (5, 19)].into_iter().filter(|version| *version <= kernel().0) {
             let dir = tempfile::tempdir().unwrap();
             let at = |name: &str| dir.path().join(name);
             for name in ["a", "b:c", "upper", "work", "at"] {
