@@ -92,8 +92,8 @@ pub fn exec(state: &State, request: ExecRequest<'_>) -> Result<Launched> {
 /// As at the start of a container: only the host's root can give pipes to somebody inside.
 fn give_pipes(pid: i32, streams: &[OwnedFd; 3]) -> Result<()> {
     let pid = Pid::from_raw(pid).ok_or(linux::Error::new("pidfd_open", Errno::SRCH))?;
-    let root = idmap::root_of(pid).map_err(|cause| Error::from(failure(Step::PipeOwner(0), cause)))?;
-    Ok(root.map_or(Ok(()), |root| idmap::give_pipes(streams, root))?)
+    let maps = idmap::maps_of(pid).map_err(|cause| Error::from(failure(Step::PipeOwner(0), cause)))?;
+    Ok(maps.root().map_or(Ok(()), |root| idmap::give_pipes(streams, root))?)
 }
 
 fn failed(socket: &SeqSocket) -> Result<Error> {

@@ -16,7 +16,7 @@ use rustix::mount::MountAttrFlags;
 use rustix::process::Pid;
 
 use crate::init::open_host;
-use crate::plan::{Device, IdMaps, NamespacePlan, Rlimit, map_text};
+use crate::plan::{Device, IdMap, IdMaps, NamespacePlan, Rlimit, map_text};
 use crate::process::write_proc;
 use crate::step::Cause;
 
@@ -39,8 +39,34 @@ fn version(release: &str) -> (u32, u32) {
 #[derive(Debug)]
 pub(crate) struct UserNamespace {
     fd: OwnedFd,
-    /// The host's ids of user and group 0 inside.
-    root: Option<(u32, u32)>,
+    maps: IdMaps,
+}
+
+/// Starts a process that does `enter` and waits; looks at it with `look`; lets it end.
+fn beside<T>(
+    clone: Clone3<'_>,
+    enter: impl FnOnce() -> linux::Result<()>,
+    look: impl FnOnce(Pid) -> Result<T, Cause>,
+) -> Result<T, Cause> {
+    let (ours, theirs) = SeqSocket::pair()?;
+    let parts = Cell::new(Some((ours, theirs, enter)));
+    let (pid, pidfd) = clone.spawn(|| {
+        let Some((ours, theirs, enter)) = parts.take() else { return 1 };
+        drop(ours);
+        let word: &[u8] = if enter().is_ok() { b"in" } else { b"no" };
+        // Until the creator has seen enough, or is gone.
+        i32::from(theirs.send(word, &[]).and_then(|()| theirs.recv(&mut [0])).is_err())
+    })?;
+    let ours = parts.take().map(|(ours, ..)| ours);
+    let mut word = [0; 2];
+    let entered = match &ours {
+        Some(ours) => ours.recv(&mut word)?.is_some() && &word == b"in",
+        None => false,
+    };
+    let seen = if entered { look(pid) } else { Err(Cause::Reason("it cannot be entered".into())) };
+    drop(ours);
+    pidfd.wait()?;
+    seen
 }
 
 impl UserNamespace {
@@ -49,23 +75,23 @@ impl UserNamespace {
     /// # Errors
     /// `ENOSPC` at the limit of user namespaces, `EPERM` where the caller may not map these ids.
     pub(crate) fn new(maps: &IdMaps) -> Result<Self, Cause> {
-        let (ours, theirs) = SeqSocket::pair()?;
-        let ends = Cell::new(Some((ours, theirs)));
         let clone = Clone3 { namespaces: Namespaces::USER, ..Default::default() };
-        let (pid, pidfd) = clone.spawn(|| {
-            let Some((ours, theirs)) = ends.take() else { return 1 };
-            drop(ours);
-            // Until the creator has done its part, or is gone.
-            i32::from(theirs.recv(&mut [0]).is_err())
-        })?;
-        let held = ends.take();
-        let made = write_maps(pid, maps).and_then(|()| {
-            let fd = open_host(Path::new(&format!("/proc/{}/ns/user", pid.as_raw_nonzero())))?;
-            Ok(Self { fd, root: maps.root() })
-        });
-        drop(held);
-        pidfd.wait()?;
-        made
+        let fd = beside(
+            clone,
+            || Ok(()),
+            |pid| {
+                write_maps(pid, maps)?;
+                Ok(open_host(Path::new(&format!("/proc/{}/ns/user", pid.as_raw_nonzero())))?)
+            },
+        )?;
+        Ok(Self { fd, maps: maps.clone() })
+    }
+
+    /// One that exists. Its maps are read by way of a process in it: they are shown as the reader's namespace numbers ids.
+    fn existing(fd: OwnedFd) -> Result<Self, Cause> {
+        let enter = || linux::setns(&fd, Namespaces::USER);
+        let maps = beside(Clone3::default(), enter, maps_of)?;
+        Ok(Self { fd, maps })
     }
 
     /// The host's ids of user and group 0 inside.
@@ -73,7 +99,9 @@ impl UserNamespace {
     /// # Errors
     /// A sentence, where 0 is not mapped.
     pub(crate) fn root(&self) -> Result<(u32, u32), Cause> {
-        self.root.ok_or_else(|| Cause::Reason("the user namespace does not map user and group 0".into()))
+        self.maps
+            .root()
+            .ok_or_else(|| Cause::Reason("the user namespace does not map user and group 0".into()))
     }
 
     /// Lets the owners of `mount`, which is detached, appear through the mapping.
@@ -153,15 +181,19 @@ pub(crate) struct UserNamespaces {
 }
 
 impl UserNamespaces {
-    /// For a container with this plan. A joined namespace's maps need not be in the configuration; root's ids are known only
-    /// where they are.
+    /// For a container with this plan. Of a joined namespace the maps that it has count, not the configuration's.
     pub(crate) fn new(plan: &NamespacePlan) -> Result<Self, Cause> {
         let new = plan.new.contains(Namespaces::USER).then(|| plan.maps.clone());
-        let mut joined = None;
-        if let Some((_, path)) = plan.join.iter().find(|(kind, _)| *kind == Namespaces::USER) {
-            joined = Some(UserNamespace { fd: open_host(path)?, root: plan.maps.root() });
-        }
+        let joined = match plan.join.iter().find(|(kind, _)| *kind == Namespaces::USER) {
+            Some((_, path)) => Some(UserNamespace::existing(open_host(path)?)?),
+            None => None,
+        };
         Ok(Self { new, joined, made: Vec::new() })
+    }
+
+    /// The container's own mapping; none where it has no user namespace.
+    pub(crate) fn maps(&self) -> Option<&IdMaps> {
+        self.joined.as_ref().map(|space| &space.maps).or(self.new.as_ref())
     }
 
     /// The namespace of the container's own mapping; none where it has no user namespace.
@@ -273,28 +305,35 @@ pub(crate) fn lift_limits(pid: Pid, rlimits: &[Rlimit], oom_score_adj: Option<i3
     Ok(())
 }
 
-/// The host's ids of user and group 0 of a running process' user namespace, from the maps as this process reads them.
+/// The maps of a running process' user namespace, as this process' own numbers ids.
 ///
 /// # Errors
 /// That of reading them.
-pub(crate) fn root_of(pid: Pid) -> Result<Option<(u32, u32)>, Cause> {
-    let proc = host_proc()?;
-    let read = |name: &str| {
-        let dir = linux::tree::open_dir(&proc, pid.as_raw_nonzero().to_string())?;
-        linux::tree::read_small(dir, name, 64 << 10)
+pub(crate) fn maps_of(pid: Pid) -> Result<IdMaps, Cause> {
+    let dir = linux::tree::open_dir(host_proc()?, pid.as_raw_nonzero().to_string())?;
+    let read = |name: &str| Ok::<_, linux::Error>(parse(&linux::tree::read_small(&dir, name, 64 << 10)?));
+    Ok(IdMaps { uid: read("uid_map")?, gid: read("gid_map")? })
+}
+
+fn parse(text: &[u8]) -> Vec<IdMap> {
+    let line = |line: &str| {
+        let mut numbers = line.split_whitespace().map(|n| n.parse().ok());
+        Some(IdMap { inside: numbers.next()??, outside: numbers.next()??, count: numbers.next()?? })
     };
-    let root = |text: Vec<u8>| {
-        String::from_utf8_lossy(&text).lines().find_map(|line| {
-            let mut numbers = line.split_whitespace().map(|n| n.parse::<u32>().ok());
-            if numbers.next()? == Some(0) { numbers.next()? } else { None }
-        })
-    };
-    Ok(root(read("uid_map")?).zip(root(read("gid_map")?)))
+    String::from_utf8_lossy(text).lines().filter_map(line).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn maps_are_read_as_the_kernel_writes_them() {
+        let maps = parse(b"         0     100000      65536\n     70000          5          1\n");
+        assert_eq!(map_text(&maps), "0 100000 65536\n70000 5 1\n");
+        assert_eq!(parse(b"0 0 4294967295\n").len(), 1);
+        assert!(parse(b"nonsense\n1 2\n").is_empty());
+    }
 
     #[test]
     fn versions_are_compared_by_their_first_two_numbers() {

@@ -1,7 +1,7 @@
 //! Starting a container: everything the creator does, from the configuration to a running first process.
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use cgroup::{Cgroup, CgroupPath, Controllers, Host};
@@ -12,11 +12,11 @@ use rustix::process::Pid;
 
 use crate::hooks;
 use crate::idmap::{lift_limits, write_maps};
-use crate::init::{self, Prepared, open_host};
+use crate::init::{self, Join, Prepared, open_host};
 use crate::overlay::Overlay;
 use crate::plan::{IdMaps, Plan, Rlimit};
 use crate::prepare::prepare;
-use crate::step::{Cause, Frame, MAX_FRAME, Reporter, Step, StepReport, send};
+use crate::step::{Cause, Frame, MAX_FRAME, Reporter, Step, StepReport, failure, send};
 use crate::{Error, Result};
 
 /// Everything needed to start one container once.
@@ -136,7 +136,7 @@ pub fn launch(mut request: Launch<'_>) -> Result<Launched> {
     let prepared = prepare(&mut request, &plan, creation.cgroup.is_some(), &mut report)?;
     let hooks = plan.hooks.clone();
     let hook_state = prepared.hook_state.clone();
-    let privileges = plan.namespaces.new.contains(Namespaces::USER).then(|| Privileges::of(&plan));
+    let privileges = plan.namespaces.user().then(|| Privileges::of(&plan));
     creation.clone(&request, plan, prepared, &mut report)?;
     creation.go(privileges.as_ref(), &mut report)?;
     let runtime_hooks = |pid: Pid| {
@@ -175,9 +175,10 @@ fn make_cgroup(request: &Launch<'_>, plan: &Plan, report: &mut Reporter<'_>) -> 
     })
 }
 
-/// What only the creator may do for a process in a new user namespace.
+/// What only the creator may do for a process in a user namespace.
 struct Privileges {
-    maps: IdMaps,
+    /// Its maps, where the namespace is new.
+    maps: Option<IdMaps>,
     rlimits: Vec<Rlimit>,
     oom_score_adj: Option<i32>,
 }
@@ -185,7 +186,7 @@ struct Privileges {
 impl Privileges {
     fn of(plan: &Plan) -> Self {
         Self {
-            maps: plan.namespaces.maps.clone(),
+            maps: plan.namespaces.new.contains(Namespaces::USER).then(|| plan.namespaces.maps.clone()),
             rlimits: plan.process.rlimits.clone(),
             oom_score_adj: plan.process.oom_score_adj,
         }
@@ -239,27 +240,34 @@ impl Creation {
         if !plan.namespaces.time_offsets.is_empty() {
             namespaces = namespaces.without(Namespaces::TIME);
         }
-        let visits = visit(&plan, &mut prepared, report)?;
         let cgroup = self.cgroup.as_ref().and_then(Cgroup::v2_dir);
         let clone = Clone3 { namespaces, cgroup, sibling: request.parent == Parent::Sibling };
+        let early = take_early(&plan, &mut prepared);
+        let joins_user = early.iter().any(|(kind, ..)| *kind == Namespaces::USER);
         // Each process must be left with one end only, so that the end of one is seen by the other.
         let ends = Cell::new(Some((ours, theirs)));
-        let (pid, pidfd) = report.step(Step::Clone(namespaces), || {
-            clone.spawn(|| match ends.take() {
-                Some((ours, theirs)) => {
-                    drop(ours);
-                    init::run(plan, prepared, &theirs)
-                }
-                None => 1,
-            })
-        })?;
+        let explain = report.explains();
+        let body = || match ends.take() {
+            Some((ours, theirs)) => {
+                drop(ours);
+                init::run(plan, prepared, &theirs)
+            }
+            None => 1,
+        };
+        let (pid, pidfd) = if joins_user {
+            report.step(Step::Clone(namespaces), || through_stage(&clone, &early, explain, body))?
+        } else {
+            let own = visit(&early, report)?;
+            let spawned = report.step(Step::Clone(namespaces), || clone.spawn(body))?;
+            // Hooks and everything after are the host's.
+            for (kind, fd) in &own {
+                linux::setns(fd, *kind)?;
+            }
+            spawned
+        };
         let (socket, theirs) = ends.take().ok_or_else(|| Error::InitGone("no socket".into()))?;
         drop(theirs);
         self.child = Some(Child { pid, pidfd, socket });
-        // Hooks and everything after are the host's.
-        for (kind, own) in &visits {
-            linux::setns(own, *kind)?;
-        }
         Ok(())
     }
 
@@ -271,7 +279,9 @@ impl Creation {
     fn go(&self, privileges: Option<&Privileges>, report: &mut Reporter<'_>) -> Result<()> {
         let child = self.child()?;
         if let Some(Privileges { maps, rlimits, oom_score_adj }) = privileges {
-            report.step(Step::IdMaps, || write_maps(child.pid, maps))?;
+            if let Some(maps) = maps {
+                report.step(Step::IdMaps, || write_maps(child.pid, maps))?;
+            }
             if !rlimits.is_empty() || oom_score_adj.is_some() {
                 report.step(Step::LiftLimits, || lift_limits(child.pid, rlimits, *oom_score_adj))?;
             }
@@ -330,25 +340,80 @@ impl Creation {
     }
 }
 
-/// Enters the namespaces that init is to be born into, and returns the creator's own to go back to.
+/// Takes the namespaces that init is to be born into from those that it joins itself.
 ///
-/// A pid namespace is entered by children only. In a user namespace of its own, init would have no rights over any of the
-/// others, which belong to a user namespace that was there before (`user_namespaces(7)`): the creator has.
-fn visit(
-    plan: &Plan,
-    prepared: &mut Prepared,
-    report: &mut Reporter<'_>,
-) -> Result<Vec<(Namespaces, OwnedFd)>> {
-    let new_user = plan.namespaces.new.contains(Namespaces::USER);
-    let (early, late) = std::mem::take(&mut prepared.joins)
+/// A pid namespace is entered by children only. In a user namespace init has no rights over namespaces that belong to another
+/// (`user_namespaces(7)`); the creator, outside, has. A user namespace itself comes first of all, because those that are made
+/// with init must belong to it.
+fn take_early(plan: &Plan, prepared: &mut Prepared) -> Vec<Join> {
+    let user = plan.namespaces.user();
+    let (mut early, late): (Vec<Join>, _) = std::mem::take(&mut prepared.joins)
         .into_iter()
-        .partition(|(kind, ..)| *kind == Namespaces::PID || (new_user && *kind != Namespaces::MOUNT));
+        .partition(|(kind, ..)| *kind == Namespaces::PID || (user && *kind != Namespaces::MOUNT));
     prepared.joins = late;
+    // Once in the user namespace, the rights over what is the host's are gone.
+    early.sort_by_key(|(kind, ..)| *kind == Namespaces::USER);
+    early
+}
+
+/// Enters namespaces, and returns the creator's own to go back to.
+fn visit(early: &[Join], report: &mut Reporter<'_>) -> Result<Vec<(Namespaces, OwnedFd)>> {
     let mut own = Vec::new();
-    for (kind, path, fd) in &early {
+    for (kind, path, fd) in early {
         let file = format!("/proc/self/ns/{}", kind.file_name().unwrap_or_default());
         own.push((*kind, open_host(Path::new(&file))?));
         report.step(Step::JoinNamespace(*kind, path), || linux::setns(fd, *kind))?;
     }
     Ok(own)
+}
+
+/// Starts init from a process that enters a user namespace and the others for it, since there is no way back out of one.
+/// Both have the same parent, who reaps the process between as any orphan where that is not the caller.
+fn through_stage(
+    clone: &Clone3<'_>,
+    early: &[Join],
+    explain: bool,
+    body: impl FnOnce() -> i32,
+) -> Result<(Pid, PidFd), Cause> {
+    let (ours, theirs) = SeqSocket::pair()?;
+    let parts = Cell::new(Some((ours, theirs, body)));
+    let stage = Clone3 { sibling: clone.sibling, ..Default::default() };
+    let (_, stage) = stage.spawn(|| {
+        let Some((ours, link, body)) = parts.take() else { return 1 };
+        drop(ours);
+        let mut report = Reporter::to_creator(&link, explain);
+        let entered = early.iter().try_for_each(|(kind, path, fd)| {
+            report.step(Step::JoinNamespace(*kind, path), || linux::setns(fd, *kind))
+        });
+        let cloned = entered.and_then(|()| {
+            let clone = Clone3 { namespaces: clone.namespaces, cgroup: clone.cgroup, sibling: true };
+            clone.spawn(body).map_err(|error| failure(Step::Clone(clone.namespaces), error.into()))
+        });
+        let sent = match cloned {
+            Ok((pid, pidfd)) => link.send(&pid.as_raw_nonzero().get().to_ne_bytes(), &[pidfd.as_fd()]),
+            Err(failure) => send(&link, &Frame::Failed(failure), &[]),
+        };
+        i32::from(sent.is_err())
+    })?;
+    let gone = || Cause::Reason("the process that enters the user namespace was killed".into());
+    let (ours, link, _) = parts.take().ok_or_else(gone)?;
+    drop(link);
+    let mut buffer = vec![0; MAX_FRAME];
+    let outcome = loop {
+        let Some(mut received) = ours.recv(&mut buffer)? else { break Err(gone()) };
+        if let Some(pidfd) = received.fds.pop() {
+            let number = buffer.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)).unwrap_or_default();
+            break Pid::from_raw(number).map(|pid| (pid, PidFd::from(pidfd))).ok_or_else(gone);
+        }
+        match serde_json::from_slice(&buffer[..received.len]) {
+            Ok(Frame::Failed(said)) => break Err(said.into()),
+            // Its reports are init's steps too; the creator has its own.
+            Ok(_) => {}
+            Err(_) => break Err(gone()),
+        }
+    };
+    if !clone.sibling {
+        stage.wait()?;
+    }
+    outcome
 }

@@ -9,9 +9,9 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::hooks;
 use crate::idmap::{self, UserNamespaces};
-use crate::init::{Nodes, Prepared, open_host};
+use crate::init::{Join, Nodes, Prepared, open_host};
 use crate::launch::{Launch, Root, Start, Stdio};
-use crate::plan::{Mount, MountKind, Plan};
+use crate::plan::{IdMaps, Mount, MountKind, Plan};
 use crate::step::{Cause, Reporter, Step};
 use crate::{Error, Result};
 
@@ -29,18 +29,24 @@ pub(crate) fn prepare(
         None => None,
     };
     let mut spaces = report.step(Step::IdMaps, || UserNamespaces::new(&plan.namespaces))?;
+    let joins = open_joins(plan, report)?;
     let (root, attach_at) = open_root(request, &mut spaces, report)?;
     let mut binds = Vec::with_capacity(plan.mounts.len());
     for mount in &plan.mounts {
-        binds.push(open_source(request.bundle, plan, mount, &mut spaces, report)?);
+        let sysfs = matches!(&mount.kind, MountKind::Filesystem { fs_type, .. } if fs_type == "sysfs");
+        binds.push(if sysfs && foreign_network(plan, &joins)? {
+            let path = Path::new("/sys");
+            Some(report.step(Step::BindSource(path), || clone_path(path, true))?)
+        } else {
+            open_source(request.bundle, mount, &mut spaces, report)?
+        });
     }
-    let joins = open_joins(plan, report)?;
-    let (nodes, host_null) = device_nodes(plan, report)?;
+    let (nodes, host_null) = device_nodes(plan, spaces.maps(), report)?;
     let stdio = match std::mem::take(&mut request.stdio) {
         Stdio::Fds { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
         Stdio::Inherit | Stdio::Terminal => None,
     };
-    if let (Some(streams), Some(root)) = (&stdio, plan.namespaces.maps.root()) {
+    if let (Some(streams), Some(root)) = (&stdio, spaces.maps().and_then(IdMaps::root)) {
         report.step(Step::PipeOwner(root.0), || idmap::give_pipes(streams, root))?;
     }
     let start = match &request.start {
@@ -58,7 +64,7 @@ pub(crate) fn prepare(
         nodes,
         host_null,
         joins,
-        wait_for_go: in_cgroup || plan.namespaces.new.contains(Namespaces::USER),
+        wait_for_go: in_cgroup || plan.namespaces.user(),
         filter,
         stdio,
         start,
@@ -108,24 +114,17 @@ fn open_root(
     }
 }
 
-/// The source of a bind mount, with its mapping; for other mounts none, but for a sysfs that init may not make.
+/// The source of a bind mount, with its mapping; none for other mounts.
 fn open_source(
     bundle: &Path,
-    plan: &Plan,
     mount: &Mount,
     spaces: &mut UserNamespaces,
     report: &mut Reporter<'_>,
 ) -> Result<Option<MountFd>> {
-    let (source, recursive) = match &mount.kind {
-        MountKind::Bind { source, recursive } => (source.as_path(), *recursive),
-        MountKind::Filesystem { fs_type, .. } if fs_type == "sysfs" && foreign_network(plan) => {
-            (Path::new("/sys"), true)
-        }
-        MountKind::Filesystem { .. } | MountKind::Cgroup => return Ok(None),
-    };
+    let MountKind::Bind { source, recursive } = &mount.kind else { return Ok(None) };
     // A relative source is under the bundle (runtime-spec config.md, "Mounts"); joining an absolute one replaces it.
     let path = bundle.join(source);
-    let fd = report.step(Step::BindSource(&path), || clone_path(&path, recursive))?;
+    let fd = report.step(Step::BindSource(&path), || clone_path(&path, *recursive))?;
     if let Some(wanted) = &mount.idmap {
         report.step(Step::MapOwners(&path), || {
             let space = if wanted.maps.is_empty() { spaces.own()? } else { Some(spaces.of(&wanted.maps)?) };
@@ -136,12 +135,19 @@ fn open_source(
     Ok(Some(fd))
 }
 
-/// A sysfs shows a network namespace and is mounted with its owner's rights, which a new user namespace has only over a
-/// network namespace that is new too (`sysfs_init_fs_context`). Otherwise the host's is shown, whose files are not the
+/// A sysfs shows a network namespace and is mounted with its owner's rights (`sysfs_init_fs_context`), so that a user
+/// namespace can mount one only for a network namespace of its own. For others the host's is shown, whose files are not the
 /// container's to write.
-fn foreign_network(plan: &Plan) -> bool {
-    let new = plan.namespaces.new;
-    new.contains(Namespaces::USER) && !new.contains(Namespaces::NET)
+fn foreign_network(plan: &Plan, joins: &[Join]) -> Result<bool> {
+    if !plan.namespaces.user() || plan.namespaces.new.contains(Namespaces::NET) {
+        return Ok(false);
+    }
+    let of = |wanted| joins.iter().find(|(kind, ..)| *kind == wanted).map(|(.., fd)| fd);
+    let (Some(user), Some(net)) = (of(Namespaces::USER), of(Namespaces::NET)) else { return Ok(true) };
+    let same = |fd: &OwnedFd| {
+        rustix::fs::fstat(fd).map(|s| (s.st_dev, s.st_ino)).map_err(|errno| linux::Error::new("fstat", errno))
+    };
+    Ok(same(user)? != same(&linux::owner_of(net)?)?)
 }
 
 fn open_joins(plan: &Plan, report: &mut Reporter<'_>) -> Result<Vec<(Namespaces, PathBuf, OwnedFd)>> {
@@ -161,16 +167,17 @@ fn open_joins(plan: &Plan, report: &mut Reporter<'_>) -> Result<Vec<(Namespaces,
 
 /// In a user namespace mknod(2) is not permitted. The creator makes the nodes where it may, with owner and mode as asked;
 /// else the host's own are bound, and `/dev/null` always, for masks.
-fn device_nodes(plan: &Plan, report: &mut Reporter<'_>) -> Result<(Nodes, Option<MountFd>)> {
-    if !plan.namespaces.user() {
-        return Ok((Nodes::Make, None));
-    }
+fn device_nodes(
+    plan: &Plan,
+    maps: Option<&IdMaps>,
+    report: &mut Reporter<'_>,
+) -> Result<(Nodes, Option<MountFd>)> {
+    let Some(maps) = maps else { return Ok((Nodes::Make, None)) };
     let null = report.step(Step::BindSource(Path::new("/dev/null")), || clone_path(c"/dev/null", false))?;
     if !plan.setup_dev {
         return Ok((Nodes::Make, Some(null)));
     }
-    let maps = &plan.namespaces.maps;
-    if !maps.is_empty() && idmap::may_make_nodes()? {
+    if idmap::may_make_nodes()? {
         let made = report.step(Step::DeviceNodes, || idmap::make_nodes(&plan.devices, maps))?;
         return Ok((Nodes::Made(made), Some(null)));
     }

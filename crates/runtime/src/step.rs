@@ -375,6 +375,15 @@ impl From<Errno> for Cause {
     }
 }
 
+/// What another process of the start said, as a part of a step here.
+impl From<Failure> for Cause {
+    fn from(said: Failure) -> Self {
+        let errno = said.errno.map(|n| Errno::from_raw_os_error(n).to_string());
+        let parts = [said.what, said.call, said.detail, errno.unwrap_or_default()];
+        Self::Reason(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": "))
+    }
+}
+
 impl From<String> for Cause {
     fn from(reason: String) -> Self {
         Self::Reason(reason)

@@ -508,6 +508,87 @@ fn a_network_namespace_by_path_is_joined_and_has_a_sysfs() {
     assert!(out.output.contains("Read-only file system"), "{out:?}");
 }
 
+/// As containers of a pod do: the second has the first one's user, network and ipc namespaces, and mounts of its own.
+#[test]
+fn a_user_namespace_by_path_is_shared() {
+    let mut first = Container::new();
+    first.bundle.spec["process"]["args"] = json!(["/bin/sh", "-c", "while :; do sleep 0.05; done"]);
+    let mut second = Container::new();
+    second.bundle.spec["process"]["args"] = json!([
+        "/bin/sh",
+        "-c",
+        "id -u; stat -c %u:%g / /dev/null /dev/pts; cat /proc/self/uid_map; echo x > /made; echo out > /dev/stdout; \
+         cat /proc/sys/net/ipv4/ip_unprivileged_port_start; mount | grep -c -E ' on (/sys|/dev/mqueue) type (sysfs|mqueue)'; echo $$"
+    ]);
+    second.bundle.spec["linux"]["sysctl"] = json!({"net.ipv4.ip_unprivileged_port_start": "7"});
+    let data = second.path("data");
+    std::fs::create_dir(&data).unwrap();
+    second.mount(json!({"destination": "/data", "source": data, "options": ["rbind", "ridmap"]}));
+    let linux = second.bundle.spec["linux"].as_object_mut().unwrap();
+    linux.remove("uidMappings");
+    linux.remove("gidMappings");
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    for parent in [Parent::Caller, Parent::Sibling] {
+        // A sibling's parent is this fork's parent: one between is it.
+        let pid = linux::fork(|| {
+            rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+            let start = |container: &Container, spec: &Value, out: OwnedFd, parent| {
+                let spec = serde_json::from_value(spec.clone()).unwrap();
+                let null =
+                    || std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap().into();
+                let stdio = Stdio::Fds { stdin: null(), stdout: out.try_clone().unwrap(), stderr: out };
+                let mut request = common::request(spec, container.bundle.dir.path(), stdio);
+                request.root = Root::Overlay(container.overlay());
+                request.parent = parent;
+                runtime::launch(request).unwrap()
+            };
+            let null = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap().into();
+            let launched = start(&first, &first.bundle.spec, null, Parent::Caller);
+            let mut spec = second.bundle.spec.clone();
+            let of = |file: &str| format!("/proc/{}/ns/{file}", launched.pid.as_raw_nonzero());
+            for space in spec["linux"]["namespaces"].as_array_mut().unwrap() {
+                let kind = space["type"].as_str().unwrap().to_owned();
+                if let Some((_, file)) =
+                    [("user", "user"), ("network", "net"), ("ipc", "ipc")].iter().find(|(k, _)| *k == kind)
+                {
+                    space["path"] = json!(of(file));
+                }
+            }
+            let creator = linux::fork(|| {
+                let started = start(&second, &spec, write.try_clone().unwrap(), parent);
+                if parent == Parent::Caller {
+                    started.pidfd.wait().unwrap().exit_status().unwrap()
+                } else {
+                    0
+                }
+            })
+            .unwrap();
+            let mut codes = Vec::new();
+            let children = if parent == Parent::Caller { 1 } else { 3 };
+            for _ in 0..children {
+                // The creator, the process between and the container, in any order.
+                let (_, status) =
+                    rustix::process::wait(rustix::process::WaitOptions::empty()).unwrap().unwrap();
+                codes.push(status.exit_status());
+            }
+            assert!(codes.iter().all(|code| *code == Some(0)), "{creator:?} {codes:?}");
+            launched.pidfd.kill().unwrap();
+            launched.pidfd.wait().unwrap();
+            0
+        })
+        .unwrap();
+        let (_, status) =
+            rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(0), "{parent:?}");
+    }
+    drop(write);
+    let output = std::io::read_to_string(std::fs::File::from(read)).unwrap();
+    let words: Vec<_> = output.split_whitespace().collect();
+    let wanted = ["0", "0:0", "0:0", "0:0", "0", "1879048192", "65536", "out", "7", "2", "1"];
+    assert_eq!(words, [wanted, wanted].concat(), "{output}");
+    assert_eq!(owner(second.upper("made")), (0, 0));
+}
+
 #[test]
 fn the_cgroup_is_limited_joined_and_seen() {
     let mut container = Container::new();

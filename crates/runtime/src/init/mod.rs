@@ -38,7 +38,7 @@ pub(crate) struct Prepared {
     /// The host's `/dev/null` likewise, for masks.
     pub host_null: Option<MountFd>,
     /// Namespaces to join.
-    pub joins: Vec<(Namespaces, PathBuf, OwnedFd)>,
+    pub joins: Vec<Join>,
     /// The creator has something to do for this process first: id maps, cgroups.
     pub wait_for_go: bool,
     /// The system call filter.
@@ -66,6 +66,9 @@ pub(crate) struct Prepared {
     /// Report each step.
     pub explain: bool,
 }
+
+/// A namespace to join: its kind, its path and the file there.
+pub(crate) type Join = (Namespaces, PathBuf, OwnedFd);
 
 /// Where a container's device nodes come from.
 pub(crate) enum Nodes {
