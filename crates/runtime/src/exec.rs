@@ -27,6 +27,9 @@ use crate::{Error, Result};
 /// `f_type` of devpts (`linux/magic.h`).
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
 
+/// `f_type` of pipes without a name (`linux/magic.h`).
+const PIPEFS_MAGIC: u64 = 0x5049_5045;
+
 /// What to run in a container.
 ///
 /// [`exec`] must be called from a process with one thread (see [`Clone3`]).
@@ -89,8 +92,12 @@ pub fn exec(state: &State, request: ExecRequest<'_>) -> Result<Launched> {
     follow(&ours, spawned, warnings)
 }
 
-/// As at the start of a container: only the host's root can give pipes to somebody inside.
+/// As at the start of a container: only the host's root can give pipes to somebody inside. A FIFO that has a name is not
+/// ours, but what the user redirected to.
 fn give_pipes(pid: i32, streams: &[OwnedFd; 3]) -> Result<()> {
+    let streams = streams.iter().filter(|fd| {
+        rustix::fs::fstatfs(fd).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(PIPEFS_MAGIC))
+    });
     let pid = Pid::from_raw(pid).ok_or(linux::Error::new("pidfd_open", Errno::SRCH))?;
     let maps = idmap::maps_of(pid).map_err(|cause| Error::from(failure(Step::PipeOwner(0), cause)))?;
     Ok(maps.root().map_or(Ok(()), |root| idmap::give_pipes(streams, root))?)

@@ -115,6 +115,10 @@ fn start(
     let root = build_root(&plan, &mut prepared, &attach_at, socket, report)?;
     for (key, value) in &plan.sysctl {
         report.step(Step::Sysctl(key, value), || {
+            // Its file is the host's root's to write, in whatever uts namespace (`kernel/utsname_sysctl.c`).
+            if plan.namespaces.user() && key == "kernel/domainname" {
+                return rustix::system::setdomainname(value.as_bytes()).map_err(Cause::from);
+            }
             let proc = proc.as_ref().ok_or(Errno::NOENT)?;
             write_proc(proc, &format!("sys/{key}"), value.as_bytes()).map_err(Cause::from)
         })?;
