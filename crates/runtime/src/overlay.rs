@@ -14,7 +14,7 @@ use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::idmap::{UserNamespace, kernel};
-use crate::step::{Cause, Frame, MAX_FRAME, Step, failure, send};
+use crate::step::{Cause, Failure, Frame, MAX_FRAME, Step, failure, send};
 
 /// Image layers under a layer of the container's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -225,8 +225,9 @@ fn in_private_mount_namespace(make: impl FnOnce() -> Result<MountFd, Cause>) -> 
         let sent = match made.and_then(|()| make()) {
             Ok(mount) => theirs.send(b"\0", &[mount.as_fd()]),
             Err(cause) => {
-                let failure = failure(Step::Overlay(0), cause);
-                send(&theirs, &Frame::Failed(failure), &[])
+                // The step is named by the creator.
+                let failed = failure(Step::MappedOverlay(0), cause);
+                send(&theirs, &Frame::Failed(Failure { what: String::new(), ..failed }), &[])
             }
         };
         i32::from(sent.is_err())

@@ -12,7 +12,7 @@ use crate::idmap::{self, UserNamespaces};
 use crate::init::{Join, Nodes, Prepared, open_host};
 use crate::launch::{Launch, Root, Start, Stdio};
 use crate::plan::{IdMaps, Mount, MountKind, Plan};
-use crate::step::{Cause, Reporter, Step};
+use crate::step::{Cause, Reporter, Step, failure};
 use crate::{Error, Result};
 
 /// Opens and makes what needs the host's view.
@@ -28,7 +28,8 @@ pub(crate) fn prepare(
         ),
         None => None,
     };
-    let mut spaces = report.step(Step::IdMaps, || UserNamespaces::new(&plan.namespaces))?;
+    let mut spaces =
+        UserNamespaces::new(&plan.namespaces).map_err(|cause| Error::from(failure(Step::IdMaps, cause)))?;
     let joins = open_joins(plan, report)?;
     let (root, attach_at) = open_root(request, &mut spaces, report)?;
     let mut binds = Vec::with_capacity(plan.mounts.len());
@@ -93,10 +94,14 @@ fn open_root(
 ) -> Result<(MountFd, PathBuf)> {
     match &request.root {
         Root::Overlay(overlay) => {
-            let mount = report.step(Step::Overlay(overlay.lowers.len()), || match spaces.own()? {
-                Some(space) => overlay.mount_idmapped(space),
-                None => Ok(overlay.mount()?),
-            })?;
+            let mount = if spaces.maps().is_none() {
+                report.step(Step::Overlay(overlay.lowers.len()), || overlay.mount())?
+            } else {
+                report.step(Step::MappedOverlay(overlay.lowers.len()), || match spaces.own()? {
+                    Some(space) => overlay.mount_idmapped(space),
+                    None => Ok(overlay.mount()?),
+                })?
+            };
             Ok((mount, overlay.mount_at.clone()))
         }
         Root::Bundle => {

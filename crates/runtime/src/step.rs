@@ -21,6 +21,8 @@ pub enum Step<'a> {
     Cgroup(&'a str),
     /// Make the overlay of image layers and the container's own layer.
     Overlay(usize),
+    /// The same, with the owners of all layers mapped.
+    MappedOverlay(usize),
     /// Compile, or take from the cache, the system call filter.
     CompileSeccomp,
     /// Open a bind mount's source on the host.
@@ -118,6 +120,9 @@ impl Step<'_> {
             Self::Plan => "check the configuration and plan the container".into(),
             Self::Cgroup(path) => format!("make the cgroup {path} and set its limits"),
             Self::Overlay(layers) => format!("stack {layers} image layers under a layer of its own"),
+            Self::MappedOverlay(layers) => {
+                format!("stack {layers} image layers under a layer of its own, with their owners mapped")
+            }
             Self::CompileSeccomp => "compile the system call filter".into(),
             Self::BindSource(path) => format!("open {} for a bind mount", path.display()),
             Self::MapOwners(path) => format!("map the owners of the files in {}", path.display()),
@@ -173,6 +178,10 @@ impl Step<'_> {
             Self::Plan => "none",
             Self::Cgroup(_) => "mkdir, write",
             Self::Overlay(_) => "fsopen(\"overlay\"), fsconfig, fsmount",
+            Self::MappedOverlay(_) => {
+                "clone3(CLONE_NEWUSER), open_tree(OPEN_TREE_CLONE), mount_setattr(MOUNT_ATTR_IDMAP), setfsuid, \
+                 fsopen(\"overlay\"), fsconfig, fsmount"
+            }
             Self::CompileSeccomp => "open, mmap",
             Self::BindSource(_) => "open_tree(OPEN_TREE_CLONE)",
             Self::MapOwners(_) => "clone3(CLONE_NEWUSER), mount_setattr(MOUNT_ATTR_IDMAP)",
@@ -230,7 +239,7 @@ impl Step<'_> {
     pub fn shell(&self) -> String {
         match self {
             Self::Cgroup(path) => format!("mkdir /sys/fs/cgroup/*/{}", path.trim_start_matches('/')),
-            Self::Overlay(_) => {
+            Self::Overlay(_) | Self::MappedOverlay(_) => {
                 "mount -t overlay overlay -o lowerdir=...,upperdir=upper,workdir=work rootfs".into()
             }
             Self::Clone(kinds) => {

@@ -491,6 +491,36 @@ fn long_lists_of_mappings_are_errors_or_work() {
     assert_eq!(out.output, "340\n0:0\n", "{out:?}");
 }
 
+#[test]
+fn explain_names_what_is_done_for_the_user_namespace() {
+    let mut container = Container::new();
+    let data = container.path("data");
+    std::fs::create_dir(&data).unwrap();
+    container.mount(json!({"destination": "/data", "source": data, "options": ["bind", "idmap"]}));
+    let steps = container.path("steps");
+    let path = steps.clone();
+    let out = container.sh_with("true", |launch| {
+        let sink = move |report: runtime::StepReport| {
+            use std::io::Write;
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).unwrap();
+            writeln!(file, "{}|{}|{}", report.by, report.step, report.call).unwrap();
+        };
+        launch.explain = Some(Box::leak(Box::new(sink)));
+    });
+    assert_eq!(out.code, Some(0), "{out:?}");
+    let text = std::fs::read_to_string(steps).unwrap();
+    for needle in [
+        "creator|stack 2 image layers under a layer of its own, with their owners mapped|clone3(CLONE_NEWUSER), open_tree",
+        &format!("creator|map the owners of the files in {}|", data.display()),
+        "creator|make the device nodes for the user namespace|fsopen",
+        "creator|give the standard streams to the container's root, 1879048192|fchown",
+        "creator|map the user namespace's ids|write",
+        "init|become root inside the user namespace|setresgid",
+    ] {
+        assert_eq!(text.matches(needle).count(), 1, "{needle} in\n{text}");
+    }
+}
+
 /// A network namespace that was there before belongs to the host's user namespace.
 #[test]
 fn a_network_namespace_by_path_is_joined_and_has_a_sysfs() {

@@ -150,11 +150,10 @@ fn enter_namespaces(
         report.step(Step::JoinNamespace(*kind, path), || linux::setns(fd, *kind))?;
     }
     let spaces = &plan.namespaces;
-    let attach_at = report.step(Step::Root(&prepared.attach_at), || {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open(&prepared.attach_at, flags, Mode::empty())
-            .map_err(|errno| linux::Error::on("open", prepared.attach_at.to_string_lossy(), errno))
-    })?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let attach_at = rustix::fs::open(&prepared.attach_at, flags, Mode::empty())
+        .map_err(|errno| linux::Error::on("open", prepared.attach_at.to_string_lossy(), errno))
+        .map_err(|error| failure(Step::Root(&prepared.attach_at), error.into()))?;
     if prepared.wait_for_go {
         wait_for_go(socket).map_err(|cause| failure(Step::JoinCgroup, cause))?;
     }
