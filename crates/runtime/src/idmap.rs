@@ -114,7 +114,10 @@ impl UserNamespace {
             Err(error) if error.errno == Errno::INVAL => {
                 Err(Cause::Reason(explain_refusal(mount, recursive)))
             }
-            Err(error) if matches!(error.errno, Errno::NOSYS) => {
+            Err(error) if error.errno == Errno::PERM => Err(Cause::Reason(
+                "mapping owners needs CAP_SYS_ADMIN in the user namespace of the filesystem, which is the host's".into(),
+            )),
+            Err(error) if error.errno == Errno::NOSYS => {
                 Err(Cause::Reason(format!("idmapped mounts need Linux 5.12; this is {}", kernel().1)))
             }
             other => Ok(other?),

@@ -94,7 +94,9 @@ fn open_root(
 ) -> Result<(MountFd, PathBuf)> {
     match &request.root {
         Root::Overlay(overlay) => {
-            let mount = if spaces.maps().is_none() {
+            // Where ids are the same on both sides there is nothing to map, and a runtime that is in a user namespace
+            // itself could not.
+            let mount = if spaces.maps().is_none_or(IdMaps::is_identity) {
                 report.step(Step::Overlay(overlay.lowers.len()), || overlay.mount())?
             } else {
                 report.step(Step::MappedOverlay(overlay.lowers.len()), || match spaces.own()? {

@@ -538,6 +538,18 @@ fn a_network_namespace_by_path_is_joined_and_has_a_sysfs() {
     assert!(out.output.contains("Read-only file system"), "{out:?}");
 }
 
+#[test]
+fn the_same_ids_on_both_sides_need_no_mapping() {
+    let mut container = Container::new();
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 65_536}]);
+    let linux = &mut container.bundle.spec["linux"];
+    (linux["uidMappings"], linux["gidMappings"]) = (map.clone(), map);
+    let out =
+        container.sh("stat -c %u:%g /; echo x > /made; grep -c . /proc/self/uid_map; echo y > /dev/stdout");
+    assert_eq!(out.output, "0:0\n1\ny\n", "{out:?}");
+    assert_eq!(owner(container.upper("made")), (0, 0));
+}
+
 /// As containers of a pod do: the second has the first one's user, network and ipc namespaces, and mounts of its own.
 #[test]
 fn a_user_namespace_by_path_is_shared() {

@@ -51,6 +51,11 @@ impl IdMaps {
         self.uid.is_empty() && self.gid.is_empty()
     }
 
+    /// Whether every id is the same on both sides.
+    pub fn is_identity(&self) -> bool {
+        self.uid.iter().chain(&self.gid).all(|map| map.inside == map.outside)
+    }
+
     /// The host's ids of a user and a group inside, where both are mapped.
     pub fn outside(&self, uid: u32, gid: u32) -> Option<(u32, u32)> {
         let of = |list: &[IdMap], id: u32| {
