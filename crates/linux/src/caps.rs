@@ -60,6 +60,8 @@ impl CapSet {
     pub const EMPTY: Self = Self(0);
     /// `CAP_SYS_RESOURCE`.
     pub const SYS_RESOURCE: Self = Self(1 << 24);
+    /// `CAP_MKNOD`.
+    pub const MKNOD: Self = Self(1 << 27);
     /// `CAP_SETPCAP`.
     pub const SETPCAP: Self = Self(1 << 8);
     /// Every capability that has a name here.

@@ -1,6 +1,6 @@
 //! The kernel's namespaces: which there are, entering them, and their identity.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -128,6 +128,21 @@ pub fn kind_of(fd: impl AsFd) -> Result<Namespaces> {
     Ok(kind)
 }
 
+/// The user namespace that owns the namespace of an nsfs file (`NS_GET_USERNS`, Linux 4.9).
+///
+/// # Errors
+/// `EPERM` when that is neither the caller's nor below it, `ENOTTY` when `fd` is no nsfs file.
+pub fn owner_of(fd: impl AsFd) -> Result<OwnedFd> {
+    let fd: BorrowedFd<'_> = fd.as_fd();
+    // SAFETY: NS_GET_USERNS takes no argument.
+    let owner = check(unsafe { libc::syscall(libc::SYS_ioctl, fd.as_raw_fd(), NS_GET_USERNS) })
+        .map_err(|errno| Error::new("ioctl(NS_GET_USERNS)", errno))?;
+    // SAFETY: the call succeeded, so it returned a new descriptor (close-on-exec) that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(owner as i32) })
+}
+
+/// `_IO(0xb7, 1)`, `linux/nsfs.h`.
+const NS_GET_USERNS: libc::c_ulong = 0xb701;
 /// `_IO(0xb7, 3)`, `linux/nsfs.h`.
 const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
 
@@ -145,6 +160,14 @@ mod tests {
         assert_eq!((Namespaces::PID | Namespaces::NET).file_name(), None);
         let file = std::fs::File::open("/").unwrap();
         assert_eq!(kind_of(&file).unwrap_err().errno, Errno::NOTTY);
+    }
+
+    #[test]
+    fn the_owner_of_a_namespace_is_a_user_namespace() {
+        let file = std::fs::File::open("/proc/self/ns/net").unwrap();
+        assert_eq!(kind_of(owner_of(&file).unwrap()).unwrap(), Namespaces::USER);
+        let file = std::fs::File::open("/").unwrap();
+        assert_eq!(owner_of(&file).unwrap_err().errno, Errno::NOTTY);
     }
 
     #[test]

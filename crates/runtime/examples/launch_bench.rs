@@ -1,19 +1,32 @@
-//! Times `launch` and the wait for the program's end, N times: `launch_bench BUNDLE [N]`.
+//! Times `launch` and the wait for the program's end, N times: `launch_bench BUNDLE [N] [cgroup|overlay]`.
 //!
-//! The bundle's configuration is taken as it is; standard streams are the caller's.
+//! With `overlay` the root is one of the bundle's `rootfs` and its `upper`, `work` and `at`, which must exist. The bundle's configuration is taken as it is; standard streams are the caller's.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a measuring program")]
 
 use std::path::Path;
 use std::time::Instant;
 
-use runtime::{Launch, Parent, Root, Start, Stdio, launch};
+use runtime::{Launch, Overlay, Parent, Root, Start, Stdio, launch};
+
+fn overlay(bundle: &Path) -> Root {
+    let bundle = std::fs::canonicalize(bundle).expect("the bundle is there");
+    Root::Overlay(Overlay {
+        lowers: vec![bundle.join("rootfs")],
+        upper: bundle.join("upper"),
+        work: bundle.join("work"),
+        volatile: false,
+        read_only: false,
+        mount_at: bundle.join("at"),
+    })
+}
 
 fn main() {
     let mut args = std::env::args().skip(1);
     let bundle = args.next().unwrap_or_else(|| ".".into());
     let count: usize = args.next().and_then(|n| n.parse().ok()).unwrap_or(200);
-    let own_cgroup = args.next().as_deref() == Some("cgroup");
+    let more = args.next().unwrap_or_default();
+    let own_cgroup = more == "cgroup";
     let explain = count == 1;
     let bundle = Path::new(&bundle);
     let cache = std::env::temp_dir();
@@ -31,7 +44,7 @@ fn main() {
             id: "bench",
             spec,
             bundle,
-            root: Root::Bundle,
+            root: if more == "overlay" { overlay(bundle) } else { Root::Bundle },
             user: None,
             create_cwd: false,
             reaper: false,

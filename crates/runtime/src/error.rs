@@ -138,6 +138,12 @@ impl Fault for Error {
         match self {
             Self::Cgroup(error) => error.hint(),
             Self::Exists(_) => Some("choose another id, or delete that container first".into()),
+            // clone3 and unshare say so of namespaces only (user_namespaces(7)).
+            Self::Step { call, errno: Some(Errno::NOSPC), .. }
+                if call.starts_with("clone3") || call == "unshare" =>
+            {
+                Some("the limit of namespaces is reached: see the sysctl keys user.max_*_namespaces".into())
+            }
             Self::Exec { errno: Errno::NOENT, .. } => {
                 Some("check that the program is in the container's root filesystem and in its PATH".into())
             }

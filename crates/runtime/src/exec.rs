@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, Signal};
 use rustix::pty::OpenptFlags;
 
+use crate::idmap;
 use crate::launch::{Launched, Parent, Stdio};
 use crate::plan::ProcessPlan;
 use crate::process::{Context, Entered, LoadFilter, trusted_proc};
@@ -25,6 +26,9 @@ use crate::{Error, Result};
 
 /// `f_type` of devpts (`linux/magic.h`).
 const DEVPTS_SUPER_MAGIC: u64 = 0x1cd1;
+
+/// `f_type` of pipes without a name (`linux/magic.h`).
+const PIPEFS_MAGIC: u64 = 0x5049_5045;
 
 /// What to run in a container.
 ///
@@ -60,20 +64,20 @@ pub fn exec(state: &State, request: ExecRequest<'_>) -> Result<Launched> {
         Some(profile) => Some(crate::filter::prepare(profile, request.seccomp_cache)?),
         None => None,
     };
-    let child = Child {
-        plan,
-        filter,
-        user: request.user,
-        keep_fds: request.keep_fds,
-        stdio: match request.stdio {
-            Stdio::Fds { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
-            Stdio::Inherit | Stdio::Terminal => None,
-        },
+    let stdio = match request.stdio {
+        Stdio::Fds { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
+        Stdio::Inherit | Stdio::Terminal => None,
     };
+    let foreign = kinds.contains(Namespaces::USER);
+    if let (true, Some(streams)) = (foreign, &stdio) {
+        give_pipes(state.pid, streams)?;
+    }
+    let child = Child { plan, filter, user: request.user, keep_fds: request.keep_fds, stdio, foreign };
     let (ours, theirs) = SeqSocket::pair()?;
     let spawned = match request.parent {
         Parent::Sibling => {
             cgroup.join(rustix::process::getpid())?;
+            child.lift_limits().map_err(|cause| Error::from(failure(Step::LiftLimits, cause)))?;
             enter(&init, kinds)?;
             child.spawn(theirs)?
         }
@@ -86,6 +90,17 @@ pub fn exec(state: &State, request: ExecRequest<'_>) -> Result<Launched> {
         },
     };
     follow(&ours, spawned, warnings)
+}
+
+/// As at the start of a container: only the host's root can give pipes to somebody inside. A FIFO that has a name is not
+/// ours, but what the user redirected to.
+fn give_pipes(pid: i32, streams: &[OwnedFd; 3]) -> Result<()> {
+    let streams = streams.iter().filter(|fd| {
+        rustix::fs::fstatfs(fd).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(PIPEFS_MAGIC))
+    });
+    let pid = Pid::from_raw(pid).ok_or(linux::Error::new("pidfd_open", Errno::SRCH))?;
+    let maps = idmap::maps_of(pid).map_err(|cause| Error::from(failure(Step::PipeOwner(0), cause)))?;
+    Ok(maps.root().map_or(Ok(()), |root| idmap::give_pipes(streams, root))?)
 }
 
 fn failed(socket: &SeqSocket) -> Result<Error> {
@@ -161,18 +176,22 @@ fn help(init: &PidFd, kinds: Namespaces, link: &SeqSocket, child: Child, report:
     if !matches!(link.recv(&mut word), Ok(Some(_))) {
         return 1;
     }
-    let die = |error: linux::Error| {
-        let failed = failure(Step::JoinNamespace(kinds, Path::new("the container")), error.into());
+    let die = |step: Step<'_>, cause: Cause| {
+        let failed = failure(step, cause);
         // A caller that is gone needs no report.
         let _ = send(&report, &Frame::Failed(failed), &[]);
         1
     };
+    let entering = Step::JoinNamespace(kinds, Path::new("the container"));
+    if let Err(cause) = child.lift_limits() {
+        return die(Step::LiftLimits, cause);
+    }
     if let Err(error) = enter(init, kinds) {
-        return die(error);
+        return die(entering, error.into());
     }
     let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(&report, 3) else { return 1 };
     match child.spawn(SeqSocket::from(copy)) {
-        Err(error) => die(error),
+        Err(error) => die(entering, error.into()),
         Ok((pid, pidfd)) => {
             let sent = link.send(&pid.as_raw_nonzero().get().to_ne_bytes(), &[pidfd.as_fd()]);
             i32::from(sent.is_err())
@@ -187,9 +206,19 @@ struct Child {
     user: Option<String>,
     keep_fds: u32,
     stdio: Option<[OwnedFd; 3]>,
+    /// The container has a user namespace that the caller is not in.
+    foreign: bool,
 }
 
 impl Child {
+    /// Before the container is entered, for the calling process, whose child inherits it.
+    fn lift_limits(&self) -> Result<(), Cause> {
+        if !self.foreign {
+            return Ok(());
+        }
+        idmap::lift_limits(rustix::process::getpid(), &self.plan.rlimits, self.plan.oom_score_adj)
+    }
+
     /// Clones the process as a sibling of the calling process, which has entered the container.
     fn spawn(self, report: SeqSocket) -> linux::Result<(Pid, PidFd)> {
         let parts = Cell::new(Some((self, report)));
@@ -216,9 +245,12 @@ impl Child {
         socket: &SeqSocket,
         report: &mut Reporter<'_>,
     ) -> Result<std::convert::Infallible, Failure> {
-        let Self { plan, filter, user, keep_fds, stdio } = self;
+        let Self { plan, filter, user, keep_fds, stdio, foreign } = self;
         let first = Step::WorkingDirectory(Path::new("/"));
         let on = |call| move |errno| failure(first, linux::Error::new(call, errno).into());
+        if foreign {
+            report.step(Step::BecomeRoot, crate::init::become_root)?;
+        }
         rustix::process::setsid().map_err(on("setsid"))?;
         rustix::process::chdir("/").map_err(on("chdir"))?;
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(on("prctl"))?;

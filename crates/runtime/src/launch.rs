@@ -1,22 +1,22 @@
 //! Starting a container: everything the creator does, from the configuration to a running first process.
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use cgroup::{Cgroup, CgroupPath, Controllers, Host};
-use linux::mount::clone_path;
-use linux::{Clone3, MountFd, Namespaces, PidFd, SeqSocket};
+use linux::{Clone3, Namespaces, PidFd, SeqSocket};
 use oci_spec::runtime::Spec;
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::hooks;
-use crate::init::{self, Prepared, open_host};
+use crate::idmap::{lift_limits, write_maps};
+use crate::init::{self, Join, Prepared, open_host};
 use crate::overlay::Overlay;
-use crate::plan::{IdMap, MountKind, Plan};
-use crate::step::{Cause, Frame, MAX_FRAME, Reporter, Step, StepReport, send};
+use crate::plan::{IdMaps, Plan, Rlimit};
+use crate::prepare::prepare;
+use crate::step::{Cause, Frame, MAX_FRAME, Reporter, Step, StepReport, failure, send};
 use crate::{Error, Result};
 
 /// Everything needed to start one container once.
@@ -136,9 +136,9 @@ pub fn launch(mut request: Launch<'_>) -> Result<Launched> {
     let prepared = prepare(&mut request, &plan, creation.cgroup.is_some(), &mut report)?;
     let hooks = plan.hooks.clone();
     let hook_state = prepared.hook_state.clone();
-    let maps = (plan.namespaces.uid_map.clone(), plan.namespaces.gid_map.clone());
+    let privileges = plan.namespaces.user().then(|| Privileges::of(&plan));
     creation.clone(&request, plan, prepared, &mut report)?;
-    creation.go(&maps, &mut report)?;
+    creation.go(privileges.as_ref(), &mut report)?;
     let runtime_hooks = |pid: Pid| {
         let Some(hooks) = &hooks else { return Ok(()) };
         let state = hooks::State { pid: pid.as_raw_nonzero().get(), ..hook_state.clone() };
@@ -175,117 +175,22 @@ fn make_cgroup(request: &Launch<'_>, plan: &Plan, report: &mut Reporter<'_>) -> 
     })
 }
 
-/// Opens and makes what needs the host's view.
-fn prepare(
-    request: &mut Launch<'_>,
-    plan: &Plan,
-    in_cgroup: bool,
-    report: &mut Reporter<'_>,
-) -> Result<Prepared> {
-    let filter = match request.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()) {
-        Some(profile) => Some(
-            report.timed(Step::CompileSeccomp, || crate::filter::prepare(profile, request.seccomp_cache))?,
-        ),
-        None => None,
-    };
-    let (root, attach_at) = open_root(request, report)?;
-    let mut binds = Vec::with_capacity(plan.mounts.len());
-    for mount in &plan.mounts {
-        let MountKind::Bind { source, recursive } = &mount.kind else {
-            binds.push(None);
-            continue;
-        };
-        // A relative source is under the bundle (runtime-spec config.md, "Mounts"); joining an absolute one replaces it.
-        let path = request.bundle.join(source);
-        binds.push(Some(report.step(Step::BindSource(&path), || clone_path(&path, *recursive))?));
-    }
-    let mut joins = Vec::new();
-    for (kind, path) in &plan.namespaces.join {
-        let fd = report.step(Step::JoinNamespace(*kind, path), || {
-            let fd = open_host(path)?;
-            if linux::kind_of(&fd)? != *kind {
-                return Err(Cause::Reason("it is a namespace of another type".into()));
-            }
-            Ok(fd)
-        })?;
-        joins.push((*kind, path.clone(), fd));
-    }
-    let (host_devices, host_null) = host_nodes(plan, report)?;
-    let stdio = match std::mem::take(&mut request.stdio) {
-        Stdio::Fds { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
-        Stdio::Inherit | Stdio::Terminal => None,
-    };
-    let start = match &request.start {
-        Start::Now => None,
-        Start::Fifo(dir) => Some(report.step(Step::WaitForStart, || {
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            rustix::fs::openat(dir, "exec.fifo", flags, Mode::empty())
-                .map_err(|errno| linux::Error::on("openat", "exec.fifo", errno))
-        })?),
-    };
-    Ok(Prepared {
-        root,
-        attach_at,
-        binds,
-        host_devices,
-        host_null,
-        joins,
-        wait_for_go: in_cgroup || plan.namespaces.new.contains(Namespaces::USER),
-        filter,
-        stdio,
-        start,
-        user: request.user.take(),
-        create_cwd: request.create_cwd,
-        reaper: request.reaper,
-        keep_fds: request.keep_fds,
-        no_pivot: request.no_pivot,
-        no_new_keyring: request.no_new_keyring,
-        terminal: plan.process.terminal,
-        hook_state: hooks::State {
-            id: request.id.to_owned(),
-            bundle: request.bundle.to_string_lossy().into_owned(),
-            pid: 0,
-            oci_version: request.spec.version().clone(),
-            annotations: request.spec.annotations().clone().unwrap_or_default(),
-        },
-        explain: report.explains(),
-    })
+/// What only the creator may do for a process in a user namespace.
+struct Privileges {
+    /// Its maps, where the namespace is new.
+    maps: Option<IdMaps>,
+    rlimits: Vec<Rlimit>,
+    oom_score_adj: Option<i32>,
 }
 
-fn open_root(request: &Launch<'_>, report: &mut Reporter<'_>) -> Result<(MountFd, PathBuf)> {
-    match &request.root {
-        Root::Overlay(overlay) => {
-            let step = Step::Overlay(overlay.lowers.len());
-            let mount = report.step(step, || overlay.mount())?;
-            Ok((mount, overlay.mount_at.clone()))
-        }
-        Root::Bundle => {
-            let root = request.spec.root().as_ref().ok_or_else(|| Error::spec("root", "is missing"))?;
-            let path = request.bundle.join(root.path());
-            let path = std::fs::canonicalize(&path).map_err(|source| Error::File { path, source })?;
-            let mount = report.step(Step::BindSource(&path), || {
-                let mount = clone_path(&path, true)?;
-                let private =
-                    linux::MountAttr { propagation: Some(linux::Propagation::Private), ..Default::default() };
-                mount.set_attr(&private, true)?;
-                Ok::<_, linux::Error>(mount)
-            })?;
-            Ok((mount, path))
+impl Privileges {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            maps: plan.namespaces.new.contains(Namespaces::USER).then(|| plan.namespaces.maps.clone()),
+            rlimits: plan.process.rlimits.clone(),
+            oom_score_adj: plan.process.oom_score_adj,
         }
     }
-}
-
-/// In a user namespace mknod(2) is not permitted: the host's own nodes are bound instead.
-fn host_nodes(plan: &Plan, report: &mut Reporter<'_>) -> Result<(Vec<MountFd>, Option<MountFd>)> {
-    if !plan.namespaces.user() {
-        return Ok((Vec::new(), None));
-    }
-    let mut nodes = Vec::with_capacity(plan.devices.len());
-    for device in &plan.devices {
-        nodes.push(report.step(Step::BindSource(&device.path), || clone_path(&device.path, false))?);
-    }
-    let null = report.step(Step::BindSource(Path::new("/dev/null")), || clone_path(c"/dev/null", false))?;
-    Ok((nodes, Some(null)))
 }
 
 struct Child {
@@ -324,7 +229,7 @@ impl Creation {
         &mut self,
         request: &Launch<'_>,
         plan: Plan,
-        prepared: Prepared,
+        mut prepared: Prepared,
         report: &mut Reporter<'_>,
     ) -> Result<()> {
         let (ours, theirs) = SeqSocket::pair()?;
@@ -335,24 +240,31 @@ impl Creation {
         if !plan.namespaces.time_offsets.is_empty() {
             namespaces = namespaces.without(Namespaces::TIME);
         }
-        for (kind, path, fd) in &prepared.joins {
-            if *kind == Namespaces::PID {
-                report.step(Step::JoinNamespace(*kind, path), || linux::setns(fd, *kind))?;
-            }
-        }
         let cgroup = self.cgroup.as_ref().and_then(Cgroup::v2_dir);
         let clone = Clone3 { namespaces, cgroup, sibling: request.parent == Parent::Sibling };
+        let early = take_early(&plan, &mut prepared);
+        let joins_user = early.iter().any(|(kind, ..)| *kind == Namespaces::USER);
         // Each process must be left with one end only, so that the end of one is seen by the other.
         let ends = Cell::new(Some((ours, theirs)));
-        let (pid, pidfd) = report.step(Step::Clone(namespaces), || {
-            clone.spawn(|| match ends.take() {
-                Some((ours, theirs)) => {
-                    drop(ours);
-                    init::run(plan, prepared, &theirs)
-                }
-                None => 1,
-            })
-        })?;
+        let explain = report.explains();
+        let body = || match ends.take() {
+            Some((ours, theirs)) => {
+                drop(ours);
+                init::run(plan, prepared, &theirs)
+            }
+            None => 1,
+        };
+        let (pid, pidfd) = if joins_user {
+            report.step(Step::Clone(namespaces), || through_stage(&clone, &early, explain, body))?
+        } else {
+            let own = visit(&early, report)?;
+            let spawned = report.step(Step::Clone(namespaces), || clone.spawn(body))?;
+            // Hooks and everything after are the host's.
+            for (kind, fd) in &own {
+                linux::setns(fd, *kind)?;
+            }
+            spawned
+        };
         let (socket, theirs) = ends.take().ok_or_else(|| Error::InitGone("no socket".into()))?;
         drop(theirs);
         self.child = Some(Child { pid, pidfd, socket });
@@ -364,18 +276,22 @@ impl Creation {
     }
 
     /// Does what only the creator can do for init, then lets it go on.
-    fn go(&self, maps: &(Vec<IdMap>, Vec<IdMap>), report: &mut Reporter<'_>) -> Result<()> {
+    fn go(&self, privileges: Option<&Privileges>, report: &mut Reporter<'_>) -> Result<()> {
         let child = self.child()?;
-        let mapped = !maps.0.is_empty() || !maps.1.is_empty();
-        if mapped {
-            report.step(Step::IdMaps, || write_maps(child.pid, maps))?;
+        if let Some(Privileges { maps, rlimits, oom_score_adj }) = privileges {
+            if let Some(maps) = maps {
+                report.step(Step::IdMaps, || write_maps(child.pid, maps))?;
+            }
+            if !rlimits.is_empty() || oom_score_adj.is_some() {
+                report.step(Step::LiftLimits, || lift_limits(child.pid, rlimits, *oom_score_adj))?;
+            }
         }
         match &self.cgroup {
             Some(cgroup) => report.timed(Step::JoinCgroup, || match cgroup.v2_dir() {
                 Some(_) => cgroup.join_v1(child.pid),
                 None => cgroup.join(child.pid),
             })?,
-            None if !mapped => return Ok(()),
+            None if privileges.is_none() => return Ok(()),
             None => {}
         }
         send(&child.socket, &Frame::Go, &[])?;
@@ -424,19 +340,80 @@ impl Creation {
     }
 }
 
-/// Writes both maps through the host's procfs, which is checked to be one.
-fn write_maps(pid: Pid, maps: &(Vec<IdMap>, Vec<IdMap>)) -> Result<(), Cause> {
-    let proc = open_host(Path::new("/proc"))?;
-    let magic =
-        rustix::fs::fstatfs(&proc).map_err(|errno| linux::Error::on("fstatfs", "/proc", errno))?.f_type;
-    if magic != rustix::fs::PROC_SUPER_MAGIC {
-        return Err(Cause::Reason("/proc is no procfs".into()));
+/// Takes the namespaces that init is to be born into from those that it joins itself.
+///
+/// A pid namespace is entered by children only. In a user namespace init has no rights over namespaces that belong to another
+/// (`user_namespaces(7)`); the creator, outside, has. A user namespace itself comes first of all, because those that are made
+/// with init must belong to it.
+fn take_early(plan: &Plan, prepared: &mut Prepared) -> Vec<Join> {
+    let user = plan.namespaces.user();
+    let (mut early, late): (Vec<Join>, _) = std::mem::take(&mut prepared.joins)
+        .into_iter()
+        .partition(|(kind, ..)| *kind == Namespaces::PID || (user && *kind != Namespaces::MOUNT));
+    prepared.joins = late;
+    // Once in the user namespace, the rights over what is the host's are gone.
+    early.sort_by_key(|(kind, ..)| *kind == Namespaces::USER);
+    early
+}
+
+/// Enters namespaces, and returns the creator's own to go back to.
+fn visit(early: &[Join], report: &mut Reporter<'_>) -> Result<Vec<(Namespaces, OwnedFd)>> {
+    let mut own = Vec::new();
+    for (kind, path, fd) in early {
+        let file = format!("/proc/self/ns/{}", kind.file_name().unwrap_or_default());
+        own.push((*kind, open_host(Path::new(&file))?));
+        report.step(Step::JoinNamespace(*kind, path), || linux::setns(fd, *kind))?;
     }
-    let lines = |list: &[IdMap]| {
-        list.iter().map(|m| format!("{} {} {}\n", m.inside, m.outside, m.count)).collect::<String>()
+    Ok(own)
+}
+
+/// Starts init from a process that enters a user namespace and the others for it, since there is no way back out of one.
+/// Both have the same parent, who reaps the process between as any orphan where that is not the caller.
+fn through_stage(
+    clone: &Clone3<'_>,
+    early: &[Join],
+    explain: bool,
+    body: impl FnOnce() -> i32,
+) -> Result<(Pid, PidFd), Cause> {
+    let (ours, theirs) = SeqSocket::pair()?;
+    let parts = Cell::new(Some((ours, theirs, body)));
+    let stage = Clone3 { sibling: clone.sibling, ..Default::default() };
+    let (_, stage) = stage.spawn(|| {
+        let Some((ours, link, body)) = parts.take() else { return 1 };
+        drop(ours);
+        let mut report = Reporter::to_creator(&link, explain);
+        let entered = early.iter().try_for_each(|(kind, path, fd)| {
+            report.step(Step::JoinNamespace(*kind, path), || linux::setns(fd, *kind))
+        });
+        let cloned = entered.and_then(|()| {
+            let clone = Clone3 { namespaces: clone.namespaces, cgroup: clone.cgroup, sibling: true };
+            clone.spawn(body).map_err(|error| failure(Step::Clone(clone.namespaces), error.into()))
+        });
+        let sent = match cloned {
+            Ok((pid, pidfd)) => link.send(&pid.as_raw_nonzero().get().to_ne_bytes(), &[pidfd.as_fd()]),
+            Err(failure) => send(&link, &Frame::Failed(failure), &[]),
+        };
+        i32::from(sent.is_err())
+    })?;
+    let gone = || Cause::Reason("the process that enters the user namespace was killed".into());
+    let (ours, link, _) = parts.take().ok_or_else(gone)?;
+    drop(link);
+    let mut buffer = vec![0; MAX_FRAME];
+    let outcome = loop {
+        let Some(mut received) = ours.recv(&mut buffer)? else { break Err(gone()) };
+        if let Some(pidfd) = received.fds.pop() {
+            let number = buffer.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)).unwrap_or_default();
+            break Pid::from_raw(number).map(|pid| (pid, PidFd::from(pidfd))).ok_or_else(gone);
+        }
+        match serde_json::from_slice(&buffer[..received.len]) {
+            Ok(Frame::Failed(said)) => break Err(said.into()),
+            // Its reports are init's steps too; the creator has its own.
+            Ok(_) => {}
+            Err(_) => break Err(gone()),
+        }
     };
-    let pid = pid.as_raw_nonzero();
-    crate::process::write_proc(&proc, &format!("{pid}/uid_map"), lines(&maps.0).as_bytes())?;
-    crate::process::write_proc(&proc, &format!("{pid}/gid_map"), lines(&maps.1).as_bytes())?;
-    Ok(())
+    if !clone.sibling {
+        stage.wait()?;
+    }
+    outcome
 }

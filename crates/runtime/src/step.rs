@@ -21,10 +21,20 @@ pub enum Step<'a> {
     Cgroup(&'a str),
     /// Make the overlay of image layers and the container's own layer.
     Overlay(usize),
+    /// The same, with the owners of all layers mapped.
+    MappedOverlay(usize),
     /// Compile, or take from the cache, the system call filter.
     CompileSeccomp,
     /// Open a bind mount's source on the host.
     BindSource(&'a Path),
+    /// Show the owners of a mount's files through a mapping.
+    MapOwners(&'a Path),
+    /// Make the device nodes for a user namespace, which may not.
+    DeviceNodes,
+    /// Give pipes to the user namespace's root.
+    PipeOwner(u32),
+    /// Raise what only the host's root may raise.
+    LiftLimits,
     /// Start the container's first process in new namespaces.
     Clone(Namespaces),
     /// Write the user namespace's maps.
@@ -110,8 +120,15 @@ impl Step<'_> {
             Self::Plan => "check the configuration and plan the container".into(),
             Self::Cgroup(path) => format!("make the cgroup {path} and set its limits"),
             Self::Overlay(layers) => format!("stack {layers} image layers under a layer of its own"),
+            Self::MappedOverlay(layers) => {
+                format!("stack {layers} image layers under a layer of its own, with their owners mapped")
+            }
             Self::CompileSeccomp => "compile the system call filter".into(),
             Self::BindSource(path) => format!("open {} for a bind mount", path.display()),
+            Self::MapOwners(path) => format!("map the owners of the files in {}", path.display()),
+            Self::DeviceNodes => "make the device nodes for the user namespace".into(),
+            Self::PipeOwner(uid) => format!("give the standard streams to the container's root, {uid}"),
+            Self::LiftLimits => "raise the limits that a user namespace may not".into(),
             Self::Clone(kinds) => format!("start a process in new namespaces: {}", names(*kinds).join(", ")),
             Self::IdMaps => "map the user namespace's ids".into(),
             Self::Hooks(kind) => format!("run the {kind} hooks"),
@@ -161,8 +178,16 @@ impl Step<'_> {
             Self::Plan => "none",
             Self::Cgroup(_) => "mkdir, write",
             Self::Overlay(_) => "fsopen(\"overlay\"), fsconfig, fsmount",
+            Self::MappedOverlay(_) => {
+                "clone3(CLONE_NEWUSER), open_tree(OPEN_TREE_CLONE), mount_setattr(MOUNT_ATTR_IDMAP), setfsuid, \
+                 fsopen(\"overlay\"), fsconfig, fsmount"
+            }
             Self::CompileSeccomp => "open, mmap",
             Self::BindSource(_) => "open_tree(OPEN_TREE_CLONE)",
+            Self::MapOwners(_) => "clone3(CLONE_NEWUSER), mount_setattr(MOUNT_ATTR_IDMAP)",
+            Self::DeviceNodes => "fsopen(\"tmpfs\"), fsmount, mknodat, fchownat",
+            Self::PipeOwner(_) => "fchown",
+            Self::LiftLimits => "prlimit64, write(/proc/PID/oom_score_adj)",
             Self::Clone(kinds) => {
                 let flags: Vec<_> = names(*kinds).iter().map(|n| format!("CLONE_NEW{}", flag(n))).collect();
                 return Cow::Owned(format!("clone3({}|CLONE_PIDFD)", flags.join("|")));
@@ -214,12 +239,15 @@ impl Step<'_> {
     pub fn shell(&self) -> String {
         match self {
             Self::Cgroup(path) => format!("mkdir /sys/fs/cgroup/*/{}", path.trim_start_matches('/')),
-            Self::Overlay(_) => {
+            Self::Overlay(_) | Self::MappedOverlay(_) => {
                 "mount -t overlay overlay -o lowerdir=...,upperdir=upper,workdir=work rootfs".into()
             }
             Self::Clone(kinds) => {
                 let flags: Vec<_> = names(*kinds).iter().map(|n| format!("--{}", long_option(n))).collect();
                 format!("unshare --fork {}", flags.join(" "))
+            }
+            Self::MapOwners(path) => {
+                format!("mount --bind -o X-mount.idmap=/proc/PID/ns/user {0} {0}", path.display())
             }
             Self::IdMaps => "echo '0 100000 65536' > /proc/PID/uid_map".into(),
             Self::JoinNamespace(kind, path) => {
@@ -353,6 +381,15 @@ impl From<linux::Error> for Cause {
 impl From<Errno> for Cause {
     fn from(errno: Errno) -> Self {
         Self::Kernel(linux::Error::new("", errno))
+    }
+}
+
+/// What another process of the start said, as a part of a step here.
+impl From<Failure> for Cause {
+    fn from(said: Failure) -> Self {
+        let errno = said.errno.map(|n| Errno::from_raw_os_error(n).to_string());
+        let parts = [said.what, said.call, said.detail, errno.unwrap_or_default()];
+        Self::Reason(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": "))
     }
 }
 

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
 use rustix::thread::{Gid, Uid};
 
+use super::Nodes;
 use super::mounts::{Mounted, attach};
 use crate::plan::{Device, Plan};
 use crate::step::{Cause, Failure, Frame, Reporter, Step, send};
@@ -27,14 +28,21 @@ const LINKS: [(&str, &str); 6] = [
 
 pub(super) fn make(
     plan: &Plan,
-    host: &[MountFd],
+    nodes: &Nodes,
     root: &RootDir,
     report: &mut Reporter<'_>,
 ) -> Result<(), Failure> {
     for (i, device) in plan.devices.iter().enumerate() {
-        report.step(Step::Device(device), || match host.get(i) {
-            Some(node) => attach(root, &device.path, node),
-            None => node(root, device),
+        report.step(Step::Device(device), || match nodes {
+            Nodes::Make => node(root, device),
+            Nodes::Made(tmpfs) => {
+                let made = MountFd::clone_of(tmpfs, i.to_string(), false)?;
+                attach(root, &device.path, &made)
+            }
+            Nodes::Host(list) => {
+                let host = list.get(i).ok_or_else(|| Cause::Reason("it was not opened".into()))?;
+                attach(root, &device.path, host)
+            }
         })?;
     }
     report.step(Step::DeviceLinks, || {

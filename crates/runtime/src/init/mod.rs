@@ -32,12 +32,12 @@ pub(crate) struct Prepared {
     pub attach_at: PathBuf,
     /// The source of each bind mount, by the mount's index.
     pub binds: Vec<Option<MountFd>>,
-    /// The host's node for each device, where nodes cannot be made (in a user namespace).
-    pub host_devices: Vec<MountFd>,
+    /// Where device nodes come from.
+    pub nodes: Nodes,
     /// The host's `/dev/null` likewise, for masks.
     pub host_null: Option<MountFd>,
     /// Namespaces to join.
-    pub joins: Vec<(Namespaces, PathBuf, OwnedFd)>,
+    pub joins: Vec<Join>,
     /// The creator has something to do for this process first: id maps, cgroups.
     pub wait_for_go: bool,
     /// The system call filter.
@@ -66,6 +66,19 @@ pub(crate) struct Prepared {
     pub explain: bool,
 }
 
+/// A namespace to join: its kind, its path and the file there.
+pub(crate) type Join = (Namespaces, PathBuf, OwnedFd);
+
+/// Where a container's device nodes come from.
+pub(crate) enum Nodes {
+    /// They are made in its `/dev`.
+    Make,
+    /// From a filesystem that the creator made for them; each one's name is its index in the plan.
+    Made(MountFd),
+    /// The host's own, in the order of the plan.
+    Host(Vec<MountFd>),
+}
+
 /// Runs init to its end. Returns only when the start failed: the exit status then.
 pub(crate) fn run(plan: Plan, prepared: Prepared, socket: &SeqSocket) -> i32 {
     let mut report = Reporter::to_creator(socket, prepared.explain);
@@ -89,7 +102,7 @@ fn start(
 ) -> Result<Infallible, Failure> {
     protect().map_err(|error| failure(Step::Clone(plan.namespaces.new), error))?;
     rustix::process::umask(Mode::empty());
-    enter_namespaces(&plan, &prepared, socket, report)?;
+    let attach_at = enter_namespaces(&plan, &prepared, socket, report)?;
     if let Some(streams) = prepared.stdio.take() {
         use linux::descriptor::{StdStream, redirect};
         for (fd, stream) in streams.iter().zip([StdStream::Stdin, StdStream::Stdout, StdStream::Stderr]) {
@@ -98,9 +111,13 @@ fn start(
     }
     let proc = prepare_proc(&plan, report)?;
     name_host(&plan, report)?;
-    let root = build_root(&plan, &mut prepared, socket, report)?;
+    let root = build_root(&plan, &mut prepared, &attach_at, socket, report)?;
     for (key, value) in &plan.sysctl {
         report.step(Step::Sysctl(key, value), || {
+            // Its file is the host's root's to write, in whatever uts namespace (`kernel/utsname_sysctl.c`).
+            if plan.namespaces.user() && key == "kernel/domainname" {
+                return rustix::system::setdomainname(value.as_bytes()).map_err(Cause::from);
+            }
             let proc = proc.as_ref().ok_or(Errno::NOENT)?;
             write_proc(proc, &format!("sys/{key}"), value.as_bytes()).map_err(Cause::from)
         })?;
@@ -120,19 +137,22 @@ fn protect() -> Result<(), Cause> {
     }
 }
 
+/// Returns the directory where the root is attached: it is opened in the container's mount namespace, but while this process
+/// is still the host's root for it, since the way there may be closed to others (`/run/sampan` is 0700).
 fn enter_namespaces(
     plan: &Plan,
     prepared: &Prepared,
     socket: &SeqSocket,
     report: &mut Reporter<'_>,
-) -> Result<(), Failure> {
+) -> Result<OwnedFd, Failure> {
     for (kind, path, fd) in &prepared.joins {
-        // A joined pid namespace is the creator's business: it takes effect for children only.
-        if *kind != Namespaces::PID {
-            report.step(Step::JoinNamespace(*kind, path), || linux::setns(fd, *kind))?;
-        }
+        report.step(Step::JoinNamespace(*kind, path), || linux::setns(fd, *kind))?;
     }
     let spaces = &plan.namespaces;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let attach_at = rustix::fs::open(&prepared.attach_at, flags, Mode::empty())
+        .map_err(|errno| linux::Error::on("open", prepared.attach_at.to_string_lossy(), errno))
+        .map_err(|error| failure(Step::Root(&prepared.attach_at), error.into()))?;
     if prepared.wait_for_go {
         wait_for_go(socket).map_err(|cause| failure(Step::JoinCgroup, cause))?;
     }
@@ -158,10 +178,11 @@ fn enter_namespaces(
     if spaces.new.contains(Namespaces::NET) {
         report.step(Step::Loopback, linux::netif::loopback_up)?;
     }
-    Ok(())
+    Ok(attach_at)
 }
 
-fn become_root() -> Result<(), linux::Error> {
+/// Becomes root as the user namespace numbers users: until now this process is the host's, whom nothing inside belongs to.
+pub(crate) fn become_root() -> Result<(), linux::Error> {
     use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
     let on = |call| move |errno| linux::Error::new(call, errno);
     match set_thread_groups(&[]) {
@@ -239,31 +260,32 @@ fn name_host(plan: &Plan, report: &mut Reporter<'_>) -> Result<(), Failure> {
 fn build_root(
     plan: &Plan,
     prepared: &mut Prepared,
+    attach_at: &OwnedFd,
     socket: &SeqSocket,
     report: &mut Reporter<'_>,
 ) -> Result<RootDir, Failure> {
     // pivot_root wants a parent that is not shared, and nothing mounted here may reach the host.
     report.step(Step::Propagation, || linux::mount::set_root_propagation(Propagation::Slave))?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let attach_point = || {
-        rustix::fs::open(&prepared.attach_at, flags, Mode::empty())
-            .map_err(|errno| linux::Error::on("open", prepared.attach_at.to_string_lossy(), errno))
-    };
     let masks = match plan.masked.first() {
         Some(first) => report.step(Step::Mask(first), || {
-            paths::Masks::new(attach_point()?, prepared.host_null.as_ref()).map(Some)
+            paths::Masks::new(attach_at, prepared.host_null.as_ref()).map(Some)
         })?,
         None => None,
     };
     let root = report.step(Step::Root(&prepared.attach_at), || {
-        prepared.root.attach(attach_point()?)?;
-        let fd = rustix::fs::openat(&prepared.root, ".", flags.difference(OFlags::PATH), Mode::empty())
+        if let Nodes::Made(nodes) = &prepared.nodes {
+            // As the masks: the root will cover it, and kernels before 6.15 copy attached mounts only.
+            nodes.attach(attach_at)?;
+        }
+        prepared.root.attach(attach_at)?;
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&prepared.root, ".", flags, Mode::empty())
             .map_err(|errno| linux::Error::new("openat", errno))?;
         Ok::<_, linux::Error>(RootDir::from_fd(fd))
     })?;
     let mounted = mounts::mount_all(plan, prepared, &root, report)?;
     if plan.setup_dev {
-        dev::make(plan, &prepared.host_devices, &root, report)?;
+        dev::make(plan, &prepared.nodes, &root, report)?;
     }
     if prepared.terminal {
         report.step(Step::Terminal, || dev::terminal(plan, &mounted, &root, socket))?;

@@ -49,6 +49,15 @@ fn one(
             attach(root, &mount.destination, &fd)
         }
         MountKind::Cgroup => cgroup(plan, mount, root, mounted),
+        // A sysfs that the user namespace may not mount: the host's instead, opened by the creator.
+        MountKind::Filesystem { .. } if bind.is_some() => {
+            refuse_symlink(root, &mount.destination)?;
+            let fd = bind.ok_or_else(|| Cause::Reason("the source was not opened".into()))?;
+            let attr =
+                MountAttr { set: mount.set, propagation: Some(Propagation::Private), ..Default::default() };
+            fd.set_attr(&attr, true)?;
+            attach(root, &mount.destination, &fd)
+        }
         MountKind::Filesystem { fs_type, source, data } => {
             if matches!(fs_type.as_str(), "proc" | "sysfs") {
                 refuse_symlink(root, &mount.destination)?;

@@ -56,12 +56,12 @@ pub(super) struct Masks {
 impl Masks {
     /// Makes them. The tmpfs is attached at `at`, where the container's root will cover it and the change of root leave
     /// it behind: kernels before 6.15 copy attached mounts only.
-    pub(super) fn new(at: OwnedFd, host_null: Option<&MountFd>) -> Result<Self, Cause> {
+    pub(super) fn new(at: &OwnedFd, host_null: Option<&MountFd>) -> Result<Self, Cause> {
         let context = FsContext::open("tmpfs")?;
         context.set("mode", "755")?;
         context.set("size", "4k")?;
         let tmpfs = context.mount(MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_NOSUID)?;
-        tmpfs.attach(&at)?;
+        tmpfs.attach(at)?;
         let kind = if host_null.is_some() { FileType::RegularFile } else { FileType::CharacterDevice };
         rustix::fs::mknodat(&tmpfs, "null", kind, Mode::from_raw_mode(0o666), makedev(1, 3))
             .map_err(|errno| linux::Error::on("mknodat", "null", errno))?;

@@ -15,8 +15,9 @@ use oci_spec::runtime::{Hooks, Spec};
 use crate::{Error, Result};
 
 pub use devices::{Device, default_devices};
-pub use mounts::{Mount, MountKind};
-pub use namespaces::{IdMap, NamespacePlan, TimeOffset};
+pub use mounts::{Mount, MountIdmap, MountKind};
+pub(crate) use namespaces::map_text;
+pub use namespaces::{IdMap, IdMaps, NamespacePlan, TimeOffset};
 pub use process::{CapPlan, ProcessPlan, Rlimit};
 pub use resources::limits;
 
@@ -71,7 +72,7 @@ impl Plan {
         let process = spec.process().as_ref().ok_or_else(|| Error::spec("process", "is missing"))?;
         let mut warnings = Vec::new();
         let namespaces = NamespacePlan::new(&linux)?;
-        let mounts = mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &mut warnings)?;
+        let mounts = mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &namespaces, &mut warnings)?;
         let devices = devices::plan(linux.devices().as_deref().unwrap_or_default())?;
         let setup_dev = !mounts.iter().any(|m| {
             m.destination.as_path() == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. })

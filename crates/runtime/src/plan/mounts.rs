@@ -6,7 +6,7 @@ use linux::Propagation;
 use oci_spec::runtime::Mount as SpecMount;
 use rustix::mount::MountAttrFlags;
 
-use super::{absolute, budget};
+use super::{IdMaps, NamespacePlan, absolute, budget};
 use crate::{Error, Result};
 
 /// One mount of the container.
@@ -28,6 +28,18 @@ pub struct Mount {
     pub propagation: Option<(Propagation, bool)>,
     /// `tmpcopyup`: fill a tmpfs with what it hides.
     pub copy_up: bool,
+    /// `idmap`, `ridmap`: show owners through a mapping.
+    pub idmap: Option<MountIdmap>,
+}
+
+/// How a mount maps the owners of its files (config.md, "Linux mount options": `idmap`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountIdmap {
+    /// `uidMappings` and `gidMappings` of the mount: what is owned by `inside` on the filesystem is owned by `outside`, as
+    /// the host numbers ids, in the mount. Empty: the mapping of the container's user namespace.
+    pub maps: IdMaps,
+    /// The mounts below it too.
+    pub recursive: bool,
 }
 
 /// What is mounted.
@@ -69,12 +81,21 @@ impl Mount {
     }
 }
 
-pub(super) fn plan(list: &[SpecMount], warnings: &mut Vec<String>) -> Result<Vec<Mount>> {
+pub(super) fn plan(
+    list: &[SpecMount],
+    namespaces: &NamespacePlan,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Mount>> {
     budget("mounts", list.len())?;
-    list.iter().enumerate().map(|(i, entry)| one(i, entry, warnings)).collect()
+    list.iter().enumerate().map(|(i, entry)| one(i, entry, namespaces, warnings)).collect()
 }
 
-fn one(index: usize, entry: &SpecMount, warnings: &mut Vec<String>) -> Result<Mount> {
+fn one(
+    index: usize,
+    entry: &SpecMount,
+    namespaces: &NamespacePlan,
+    warnings: &mut Vec<String>,
+) -> Result<Mount> {
     let field = format!("mounts[{index}]");
     let destination = match entry.destination() {
         // runc accepts and warns too: the specification says absolute, old bundles have relative ones.
@@ -93,6 +114,7 @@ fn one(index: usize, entry: &SpecMount, warnings: &mut Vec<String>) -> Result<Mo
     for option in options {
         words.take(option).map_err(|reason| Error::spec(format!("{field}.options"), reason))?;
     }
+    let idmap = idmap(&field, entry, &words, namespaces, warnings)?;
     let fs_type = entry.typ().clone().unwrap_or_default();
     let source = entry.source().clone();
     let kind = if words.bind || fs_type == "bind" {
@@ -108,9 +130,13 @@ fn one(index: usize, entry: &SpecMount, warnings: &mut Vec<String>) -> Result<Mo
         let source = source.map(|s| s.to_string_lossy().into_owned()).filter(|s| !s.is_empty());
         MountKind::Filesystem { fs_type, source, data: words.data }
     };
+    if idmap.is_some() && !matches!(kind, MountKind::Bind { .. }) {
+        return Err(Error::spec(format!("{field}.options"), "only a bind mount can be idmapped"));
+    }
     Ok(Mount {
         destination,
         kind,
+        idmap,
         set: words.set,
         clear: words.clear,
         set_recursive: words.set_recursive,
@@ -120,7 +146,36 @@ fn one(index: usize, entry: &SpecMount, warnings: &mut Vec<String>) -> Result<Mo
     })
 }
 
+/// The mapping of a mount, by the rules of config.md: its own, else the container's, else an error.
+fn idmap(
+    field: &str,
+    entry: &SpecMount,
+    words: &Words,
+    namespaces: &NamespacePlan,
+    warnings: &mut Vec<String>,
+) -> Result<Option<MountIdmap>> {
+    let maps = IdMaps::new(field, entry.uid_mappings().as_deref(), entry.gid_mappings().as_deref())?;
+    let recursive = match words.idmap {
+        Some(recursive) => recursive,
+        None if maps.is_empty() => return Ok(None),
+        // runc does the same. The words are there so that a runtime that does not know the mappings fails.
+        None => {
+            let word = if words.recursive_bind { "ridmap" } else { "idmap" };
+            warnings.push(format!("{field} has mappings but no idmap or ridmap option; taken as {word}"));
+            words.recursive_bind
+        }
+    };
+    if maps.is_empty() && !namespaces.user() {
+        return Err(Error::spec(
+            format!("{field}.options"),
+            "idmap needs uidMappings and gidMappings, of the mount or of a user namespace",
+        ));
+    }
+    Ok(Some(MountIdmap { maps, recursive }))
+}
+
 struct Words {
+    idmap: Option<bool>,
     bind: bool,
     recursive_bind: bool,
     copy_up: bool,
@@ -163,6 +218,7 @@ impl Words {
     fn new() -> Self {
         let none = MountAttrFlags::empty();
         Self {
+            idmap: None,
             bind: false,
             recursive_bind: false,
             copy_up: false,
@@ -203,7 +259,8 @@ impl Words {
             "unbindable" => self.propagation = Some((Propagation::Unbindable, false)),
             "runbindable" => self.propagation = Some((Propagation::Unbindable, true)),
             "tmpcopyup" => self.copy_up = true,
-            "idmap" | "ridmap" => return Err(format!("{option:?} is not supported yet")),
+            "idmap" => self.idmap = Some(false),
+            "ridmap" => self.idmap = Some(true),
             "remount" => return Err("\"remount\" has no meaning for a new mount".into()),
             data => {
                 let (key, value) = match data.split_once('=') {

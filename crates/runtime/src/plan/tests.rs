@@ -16,6 +16,11 @@ fn plan(value: &Value) -> Result<Plan> {
     Plan::new(&serde_json::from_value::<Spec>(value.clone()).unwrap())
 }
 
+/// A list of `count` mappings with long numbers.
+fn map(count: u32) -> Value {
+    (0..count).map(|i| json!({"containerID": i, "hostID": 4_000_000_000u32 + 2 * i, "size": 1})).collect()
+}
+
 /// Sets `pointer` to `value` in the base configuration and returns the field that the error names.
 fn refused(pointer: &str, value: Value) -> String {
     let mut spec = base();
@@ -74,7 +79,7 @@ fn each_error_names_its_field() {
         ("/linux/namespaces", spaces(json!({"type": "mount"})), "linux.namespaces[1]"),
         ("/linux/namespaces", spaces(json!({"type": "network", "path": "x"})), "linux.namespaces[1].path"),
         ("/linux/namespaces", spaces(json!({"type": "user"})), "linux.uidMappings"),
-        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]), "linux.uidMappings"),
+        ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]), "linux.gidMappings"),
         (
             "/linux/uidMappings",
             json!([{"containerID": 0, "hostID": 4294967295u32, "size": 2}]),
@@ -128,10 +133,63 @@ fn each_error_names_its_field() {
             json!([{"destination": "/a", "type": "tmpfs", "options": ["remount"]}]),
             "mounts[0].options",
         ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "source": "/x", "options": ["bind", "idmap"]}]),
+            "mounts[0].options",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "type": "tmpfs", "options": ["idmap"], "uidMappings": map(1), "gidMappings": map(1)}]),
+            "mounts[0].options",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "source": "/x", "options": ["bind", "idmap"], "uidMappings": map(1)}]),
+            "mounts[0].gidMappings",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "source": "/x", "options": ["bind"], "uidMappings": map(1), "gidMappings": map(341)}]),
+            "mounts[0].gidMappings",
+        ),
+        ("/linux/uidMappings", map(340), "linux.uidMappings"),
+        (
+            "/linux/uidMappings",
+            json!([{"containerID": 5, "hostID": 0, "size": 2}, {"containerID": 6, "hostID": 9, "size": 1}]),
+            "linux.uidMappings[1]",
+        ),
+        (
+            "/linux/uidMappings",
+            json!([{"containerID": 5, "hostID": 7, "size": 2}, {"containerID": 7, "hostID": 8, "size": 1}]),
+            "linux.uidMappings[1]",
+        ),
     ];
     for (pointer, value, field) in table {
         assert_eq!(refused(pointer, value), field);
     }
+}
+
+#[test]
+fn mappings_of_mounts_are_their_own_or_the_containers() {
+    let mut spec = base();
+    spec["mounts"] = json!([
+        {"destination": "/a", "source": "/x", "options": ["rbind", "idmap"]},
+        {"destination": "/b", "source": "/x", "options": ["bind", "ridmap"], "uidMappings": map(2), "gidMappings": map(1)},
+        {"destination": "/c", "source": "/x", "options": ["rbind"]},
+    ]);
+    spec["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    spec["linux"]["uidMappings"] =
+        json!([{"containerID": 10, "hostID": 1000, "size": 5}, {"containerID": 0, "hostID": 7, "size": 1}]);
+    spec["linux"]["gidMappings"] = map(3);
+    let plan = plan(&spec).unwrap();
+    let mapped: Vec<_> =
+        plan.mounts.iter().map(|m| m.idmap.as_ref().map(|i| (i.maps.uid.len(), i.recursive))).collect();
+    assert_eq!(mapped, [Some((0, false)), Some((2, true)), None]);
+    let maps = &plan.namespaces.maps;
+    assert_eq!(maps.root(), Some((7, 4_000_000_000)));
+    assert_eq!(maps.outside(14, 2), Some((1004, 4_000_000_004)));
+    assert_eq!((maps.outside(15, 0), maps.outside(9, 0), maps.outside(0, 3)), (None, None, None));
 }
 
 #[test]

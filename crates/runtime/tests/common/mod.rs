@@ -84,16 +84,9 @@ impl Bundle {
     }
 }
 
-fn launch_and_wait(
-    spec: Spec,
-    dir: &Path,
-    output: OwnedFd,
-    said: &OwnedFd,
-    change: impl FnOnce(&mut Launch<'_>),
-) -> i32 {
-    let null = std::fs::File::open("/dev/null").unwrap().into();
-    let stdio = Stdio::Fds { stdin: null, stdout: output.try_clone().unwrap(), stderr: output };
-    let mut request = Launch {
+/// A plain request.
+pub(crate) fn request<'a>(spec: Spec, dir: &'a Path, stdio: Stdio) -> Launch<'a> {
+    Launch {
         id: "sampan-test",
         spec,
         bundle: dir,
@@ -111,7 +104,19 @@ fn launch_and_wait(
         no_pivot: false,
         no_new_keyring: false,
         explain: None,
-    };
+    }
+}
+
+fn launch_and_wait(
+    spec: Spec,
+    dir: &Path,
+    output: OwnedFd,
+    said: &OwnedFd,
+    change: impl FnOnce(&mut Launch<'_>),
+) -> i32 {
+    let null = std::fs::File::open("/dev/null").unwrap().into();
+    let stdio = Stdio::Fds { stdin: null, stdout: output.try_clone().unwrap(), stderr: output };
+    let mut request = request(spec, dir, stdio);
     change(&mut request);
     let say = |text: &str| assert!(rustix::io::write(said, text.as_bytes()).is_ok());
     match launch(request) {
