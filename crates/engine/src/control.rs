@@ -36,16 +36,16 @@ impl Engine {
     /// # Errors
     /// [`Error::Monitor`].
     pub fn stop(&self, id: &ContainerId, signal: Option<i32>, timeout_s: Option<i64>) -> Result<()> {
-        if !self.state(id)?.status.is_live() {
-            return Ok(());
+        // A monitor that goes without an answer had nothing more to look after, or was killed: then another is asked.
+        while self.state(id)?.status.is_live() {
+            let Some(mut session) = self.living(id)? else { return Ok(()) };
+            let asked = session.send(&Request::Stop { signal, timeout_s }, &[]).map_err(Error::from);
+            match asked.and_then(|()| self.answer(id, &mut session, Op::Stop, None)) {
+                Err(Error::Monitor(monitor::Error::Gone)) => {}
+                other => return other.map(drop),
+            }
         }
-        let Some(mut session) = self.living(id)? else { return Ok(()) };
-        session.send(&Request::Stop { signal, timeout_s }, &[])?;
-        match self.answer(id, &mut session, Op::Stop, None) {
-            // It ended by itself before it was asked.
-            Err(Error::Monitor(monitor::Error::Gone)) => Ok(()),
-            other => other.map(drop),
-        }
+        Ok(())
     }
 
     /// Stops, as [`Engine::stop`], and starts.
