@@ -136,7 +136,7 @@ impl Monitor {
         self.finish(exit);
     }
 
-    pub(super) fn ended_after(&mut self, exit: Exit, ran: Duration) {
+    pub(super) fn ended_after(&mut self, mut exit: Exit, ran: Duration) {
         let stopping = self.stopping.take();
         if let Some(session) = stopping.as_ref().and_then(|stopping| stopping.restart) {
             self.record(&exit);
@@ -152,8 +152,10 @@ impl Monitor {
             self.stopping = stopping;
             return self.finish(exit);
         }
-        self.record(&exit);
+        // As docker, which counts a restart from the beginning of the pause before it.
         self.restart_count += 1;
+        exit.restart_count = self.restart_count;
+        self.record(&exit);
         self.restart_at = Some(Instant::now() + self.backoff.next(ran));
         self.announce(&exit, true);
         self.last_exit = Some(exit);

@@ -36,7 +36,7 @@ impl Monitor {
             Request::Start { explain } => self.op_start(id, explain),
             Request::Attach { stdin, stdout, stderr } => self.op_attach(id, stdin, stdout, stderr),
             Request::Resize { rows, cols } => self.op_resize(rows, cols),
-            Request::Signal { signal } => self.op_signal(id, signal),
+            Request::Signal { signal } => self.op_signal(signal),
             Request::Stop { signal, timeout_s } => self.op_stop(id, signal, timeout_s),
             Request::Restart { signal, timeout_s } => self.op_restart(id, signal, timeout_s),
             Request::Pause => self.op_pause(),
