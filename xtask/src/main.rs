@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a development tool speaks to its terminal")]
 
 mod bench;
+mod kill;
 mod vm;
 
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ const USAGE: &str = "\
 cargo xtask vm COMMAND [ARG...]   run a command in a guest with Debian's kernel and pure cgroup v2
 cargo xtask vm test [CRATE...]    run the crates' tests there (default: every crate that has kernel tests)
 cargo xtask bench run [N]         N rounds (default 30) of run, create+start+delete and exec beside the peers installed
+cargo xtask kill run|rm [N]       kill `sampan run -d` or `sampan rm -f` at every (Nth) system call, and see what is left
 ";
 
 /// What a task ends with: a message for people when it failed.
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         ["vm", "test", crates @ ..] => vm::test(crates),
         ["vm", command @ ..] if !command.is_empty() => vm::run(command),
         ["bench", "run", rest @ ..] => bench::run(rest),
+        ["kill", sweep, rest @ ..] => kill::run(sweep, rest),
         _ => Err(USAGE.into()),
     };
     match outcome {

@@ -25,10 +25,17 @@ impl Engine {
         }
         let mut session = self.session(id)?;
         session.send(&Request::Start { explain: false }, &[])?;
-        match self.answer(id, &mut session, Op::Start, Some(PATIENCE))? {
-            Event::Started { warnings, .. } => Ok(warnings),
-            _ => Ok(Vec::new()),
+        match self.answer(id, &mut session, Op::Start, Some(PATIENCE)) {
+            Ok(Event::Started { warnings, .. }) => Ok(warnings),
+            Ok(_) => Ok(Vec::new()),
+            // Of two who start it at once, one is too late for it.
+            Err(Error::Monitor(monitor::Error::Reported(_))) if self.is_running(id) => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
+    }
+
+    fn is_running(&self, id: &ContainerId) -> bool {
+        self.state(id).is_ok_and(|state| state.status == Status::Running)
     }
 
     /// Asks a container to end, and kills it after `timeout_s` (its own without it; negative waits for ever).

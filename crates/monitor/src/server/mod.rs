@@ -170,6 +170,8 @@ struct Monitor {
     output: output::Output,
     input: input::Input,
     size: Option<(u16, u16)>,
+    /// Sessions that asked for a start which was under way already: its outcome is theirs, too.
+    also_starting: Vec<SessionId>,
     stopping: Option<Stopping>,
     stopped_by_user: bool,
     restart_count: u32,
@@ -209,6 +211,7 @@ impl Monitor {
             output: output::Output::default(),
             input: input::Input::default(),
             size: None,
+            also_starting: Vec::new(),
             stopping: None,
             stopped_by_user: false,
             restart_count: 0,
