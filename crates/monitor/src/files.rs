@@ -52,6 +52,12 @@ pub(crate) fn lock(run: &Path, id: &str) -> Result<File> {
     loop {
         match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(run) {
             Ok(()) => {}
+            // It was there, and was removed by its last holder before it could be seen to be a directory.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AlreadyExists && (run.is_dir() || !run.exists()) =>
+            {
+                continue;
+            }
             Err(error) => return Err(Error::file("make", run)(error)),
         }
         let mut options = File::options();

@@ -172,6 +172,8 @@ struct Monitor {
     size: Option<(u16, u16)>,
     /// Sessions that asked for a start which was under way already: its outcome is theirs, too.
     also_starting: Vec<SessionId>,
+    /// Why the start failed, until those sessions are told.
+    failed_start: Option<Failure>,
     stopping: Option<Stopping>,
     stopped_by_user: bool,
     restart_count: u32,
@@ -212,6 +214,7 @@ impl Monitor {
             input: input::Input::default(),
             size: None,
             also_starting: Vec::new(),
+            failed_start: None,
             stopping: None,
             stopped_by_user: false,
             restart_count: 0,

@@ -15,7 +15,7 @@ use super::jobs::{ContainerJob, container};
 use super::session::SessionId;
 use super::{Monitor, Running};
 use crate::exit::{Exit, Phase};
-use crate::protocol::{Event, Failure, Op};
+use crate::protocol::{Event, Failure};
 use crate::task::LogDriver;
 use crate::{Error, Result, files};
 
@@ -166,9 +166,8 @@ impl Monitor {
     /// The program never ran.
     fn start_failed(&mut self, session: Option<SessionId>, failure: Failure) {
         let exit = self.failed_exit(&failure, session.is_some());
-        for session in session.into_iter().chain(std::mem::take(&mut self.also_starting)) {
-            self.fail(session, Op::Start, failure.clone());
-        }
+        self.also_starting.extend(session);
+        self.failed_start = Some(failure);
         self.ended(exit);
     }
 
