@@ -109,13 +109,19 @@ impl Sweep {
             common = Some(match common {
                 None => counts,
                 Some(before) => {
-                    let fewer = |(call, count): (String, u32)| Some((counts.get(&call)?.min(&count).to_owned(), call));
+                    let fewer = |(call, count): (String, u32)| {
+                        Some((counts.get(&call)?.min(&count).to_owned(), call))
+                    };
                     before.into_iter().filter_map(fewer).map(|(count, call)| (call, count)).collect()
                 }
             });
         }
-        let all = common.unwrap_or_default();
-        all.iter().flat_map(|(call, count)| (1..=*count).map(|nth| Point { call: call.clone(), nth })).collect()
+        let mut all = common.unwrap_or_default();
+        // It makes the process into sampan, and strace does not count it.
+        all.remove("execve");
+        all.iter()
+            .flat_map(|(call, count)| (1..=*count).map(|nth| Point { call: call.clone(), nth }))
+            .collect()
     }
 
     /// Whether a process was killed; the error is what was not as it must be afterwards.
