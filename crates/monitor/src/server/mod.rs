@@ -182,6 +182,8 @@ struct Monitor {
     armed_until: Option<Instant>,
     rest_at: Option<Instant>,
     last_exit: Option<Exit>,
+    /// Lost log bytes as `status.json` last told them, and when.
+    published_dropped: (u64, Instant),
     /// Nothing is left to do but to send what waits.
     leaving: bool,
 }
@@ -189,8 +191,18 @@ struct Monitor {
 impl Monitor {
     /// Becomes the container's monitor: reads the task and takes the lock.
     fn new(options: &Options) -> Result<Self> {
-        let task: Task = files::read_json(&options.data.join(files::TASK))?;
-        let lock = files::lock(&options.run, &task.id)?;
+        let id = options.run.file_name().unwrap_or_default().to_string_lossy();
+        let lock = files::lock(&options.run, &id)?;
+        // Only under the lock: who removes the container has it, too.
+        let task: Task = match files::read_json(&options.data.join(files::TASK)) {
+            Ok(task) => task,
+            Err(error) => {
+                if !options.data.exists() {
+                    files::clear(&options.run);
+                }
+                return Err(error);
+            }
+        };
         let last_exit = files::read_json(&options.data.join(files::EXIT)).ok();
         let oom_score = home::settle();
         let signals = home::child_signals()?;
@@ -223,6 +235,7 @@ impl Monitor {
             armed_until: None,
             rest_at: None,
             last_exit,
+            published_dropped: (0, Instant::now()),
             leaving: false,
         })
     }
