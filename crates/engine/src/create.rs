@@ -54,6 +54,8 @@ impl Drop for Making<'_> {
         if let Some(name) = &self.name {
             let _ = self.engine.release_name(name, &self.id);
         }
+        let _ =
+            self.engine.remove_announced(&self.dir).and_then(|()| self.engine.remove_anonymous(&self.dir));
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
@@ -130,20 +132,8 @@ impl Engine {
 
     fn begin(&self, id: &ContainerId) -> Result<Making<'_>> {
         let dir = self.containers().join(format!("{NEW}{id}"));
-        loop {
-            make_dir(&dir)?;
-            // Until it is locked a sweep can take it for a killed maker's, and removes it.
-            let fd = match files::open_dir(&dir) {
-                Ok(fd) => fd,
-                Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, rustix::fs::FlockOperation::LockExclusive))
-                .map_err(|errno| linux::Error::on("flock", dir.display().to_string(), errno))?;
-            if dir.exists() {
-                return Ok(Making { engine: self, id: id.clone(), dir, fd, name: None, published: false });
-            }
-        }
+        let fd = files::make_locked_dir(&dir)?;
+        Ok(Making { engine: self, id: id.clone(), dir, fd, name: None, published: false })
     }
 
     /// Puts ids in the place of what the user called other containers, and refuses those that are not there.
@@ -217,7 +207,9 @@ impl Engine {
                     ReadySource::Bind { source, non_recursive, propagation, volume: false }
                 }
                 MountSource::Volume { name, no_copy } => {
-                    let volume = self.ensure_volume(name.as_ref())?;
+                    let anonymous = name.is_none();
+                    let name = name.map_or_else(|| Self::announce_volume(&making.dir), Ok)?;
+                    let volume = self.ensure_volume(name, anonymous)?;
                     if volume.new && !no_copy {
                         volumes::fill(&volume, overlay, &making.dir, &target)?;
                     }
@@ -230,7 +222,7 @@ impl Engine {
                     used.push(UsedVolume {
                         name: volume.name,
                         target: target.clone(),
-                        anonymous: name.is_none(),
+                        anonymous,
                         read_only: mount.read_only,
                     });
                     source
@@ -339,6 +331,7 @@ impl Making<'_> {
             }
             linux::tree::fsync(&self.fd)?;
         }
+        Engine::forget_announced(&self.dir)?;
         self.engine.claim_name(name, &self.id)?;
         self.name = Some(name.clone());
         let target = self.engine.data_of(&self.id);

@@ -1,4 +1,5 @@
 use engine::Engine;
+
 use super::each;
 use crate::Outcome;
 
