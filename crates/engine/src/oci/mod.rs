@@ -142,7 +142,7 @@ fn namespaces(spec: &ContainerSpec) -> Vec<Value> {
         kinds.push("network");
     }
     // The host's clocks cannot be set through it, and its boot time is not told.
-    if spec.security.profile != Profile::Docker && !spec.security.privileged {
+    if !spec.security.privileged {
         kinds.push("time");
     }
     if own_users(spec) {
@@ -183,7 +183,9 @@ pub(crate) fn check(spec: &ContainerSpec) -> Result<()> {
     if spec.namespaces.user == UserNamespace::Auto && (spec.network == NetworkMode::Host || shares(spec)) {
         return refuse("a container with users of its own cannot share the namespaces of others");
     }
-    if spec.security.seccomp == crate::spec::SeccompSpec::Unconfined && spec.security.profile == Profile::Hardened {
+    if spec.security.seccomp == crate::spec::SeccompSpec::Unconfined
+        && spec.security.profile == Profile::Hardened
+    {
         return refuse("the hardened profile and no system call filter");
     }
     resources::check(&spec.resources)
