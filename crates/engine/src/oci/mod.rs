@@ -67,12 +67,16 @@ pub(crate) fn own_users(spec: &ContainerSpec) -> bool {
         UserNamespace::Profile => {
             spec.security.profile == Profile::Hardened
                 && !spec.security.privileged
-                && spec.network != NetworkMode::Host
-                && spec.namespaces.pid != NamespaceMode::Host
-                && spec.namespaces.ipc != NamespaceMode::Host
+                && !shares_hosts(spec)
                 && !shares(spec)
         }
     }
+}
+
+fn shares_hosts(spec: &ContainerSpec) -> bool {
+    spec.network == NetworkMode::Host
+        || spec.namespaces.pid == NamespaceMode::Host
+        || spec.namespaces.ipc == NamespaceMode::Host
 }
 
 fn shares(spec: &ContainerSpec) -> bool {
@@ -180,7 +184,8 @@ pub(crate) fn check(spec: &ContainerSpec) -> Result<()> {
     if spec.namespaces.user == UserNamespace::Auto && spec.security.privileged {
         return refuse("a privileged container has the host's users");
     }
-    if spec.namespaces.user == UserNamespace::Auto && (spec.network == NetworkMode::Host || shares(spec)) {
+    // Its root may mount neither procfs nor the message queues of a namespace that is not its users'.
+    if spec.namespaces.user == UserNamespace::Auto && (shares_hosts(spec) || shares(spec)) {
         return refuse("a container with users of its own cannot share the namespaces of others");
     }
     if spec.security.seccomp == crate::spec::SeccompSpec::Unconfined
@@ -190,3 +195,6 @@ pub(crate) fn check(spec: &ContainerSpec) -> Result<()> {
     }
     resources::check(&spec.resources)
 }
+
+#[cfg(test)]
+mod tests;
