@@ -53,6 +53,7 @@ struct Posture {
     limits: Option<[&'static str; 3]>,
     pids: &'static str,
     namespaces: &'static [&'static str],
+    own_users: bool,
     /// Whether `/sys` and the cgroups can be written.
     sys: &'static str,
     /// Whether a node for any device can be made, and opened.
@@ -71,6 +72,7 @@ fn postures() -> Vec<Posture> {
         limits: Some(["1024", "0", "8388608"]),
         pids: "4096",
         namespaces: &NAMESPACES,
+        own_users: false,
         sys: "ro",
         mknod: "not made",
     };
@@ -88,6 +90,7 @@ fn postures() -> Vec<Posture> {
             ..ours()
         },
         Posture { words: &["--profile", "hardened", "--userns", "host"], no_new_privs: true, ..ours() },
+        Posture { words: &["--profile", "hardened"], no_new_privs: true, own_users: true, ..ours() },
         Posture {
             words: &["--privileged"],
             caps: every_cap(),
@@ -165,8 +168,11 @@ fn check(bench: &Bench, posture: &Posture) {
     is("pids", posture.pids);
     is("mknod", posture.mknod);
     is("mount-/proc", "rw,nosuid,nodev,noexec,relatime");
-    is("mount-/dev", posture.dev);
-    is("mount-/dev/shm", "rw,nosuid,nodev,noexec,relatime,size=65536k");
+    // In a user namespace a tmpfs says whose it is, too.
+    let begins =
+        |key: &str, value: &str| assert!(seen.get(key).starts_with(value), "{what}: {key} {}", seen.get(key));
+    begins("mount-/dev", posture.dev);
+    begins("mount-/dev/shm", "rw,nosuid,nodev,noexec,relatime,size=65536k");
     is("mount-/dev/mqueue", "rw,nosuid,nodev,noexec,relatime");
     is("mount-/sys", &format!("{},nosuid,nodev,noexec,relatime", posture.sys));
     let cgroups = seen.get("mount-/sys/fs/cgroup");
@@ -175,10 +181,11 @@ fn check(bench: &Bench, posture: &Posture) {
         is("limits", &format!("{files} {core} {locked}"));
     }
     check_paths(posture, &seen, &what, &all);
-    for kind in NAMESPACES {
+    for kind in NAMESPACES.into_iter().chain(["user"]) {
         let host = std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
         let own = seen.get(&format!("ns-{kind}")) != host.to_str().unwrap();
-        assert_eq!(own, posture.namespaces.contains(&kind), "{what}: the {kind} namespace");
+        let wanted = if kind == "user" { posture.own_users } else { posture.namespaces.contains(&kind) };
+        assert_eq!(own, wanted, "{what}: the {kind} namespace");
     }
 }
 
