@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use linux::mount::clone_path;
 use linux::{MountAttr, MountFd, Namespaces, Propagation};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::hooks;
 use crate::idmap::{self, UserNamespaces};
@@ -121,6 +122,20 @@ fn open_root(
     }
 }
 
+/// The mount behind a bind's source. A caller may name a descriptor of a detached mount, which is the only way to one of
+/// another mount namespace: the kernel refuses to copy that, and it is used itself.
+fn copy_or_take(path: &Path, recursive: bool) -> linux::Result<MountFd> {
+    let own = Path::new("/proc/self/fd");
+    match clone_path(path, recursive) {
+        Err(error) if error.errno == Errno::INVAL && path.parent() == Some(own) => {
+            let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| linux::Error::on("open", path.display().to_string(), errno))?;
+            Ok(fd.into())
+        }
+        other => other,
+    }
+}
+
 /// The source of a bind mount, with its mapping; none for other mounts.
 fn open_source(
     bundle: &Path,
@@ -131,7 +146,7 @@ fn open_source(
     let MountKind::Bind { source, recursive } = &mount.kind else { return Ok(None) };
     // A relative source is under the bundle (runtime-spec config.md, "Mounts"); joining an absolute one replaces it.
     let path = bundle.join(source);
-    let fd = report.step(Step::BindSource(&path), || clone_path(&path, *recursive))?;
+    let fd = report.step(Step::BindSource(&path), || copy_or_take(&path, *recursive))?;
     if let Some(wanted) = &mount.idmap {
         report.step(Step::MapOwners(&path), || {
             let space = if wanted.maps.is_empty() { spaces.own()? } else { Some(spaces.of(&wanted.maps)?) };

@@ -26,7 +26,8 @@ pub struct Run {
 }
 
 impl Run {
-    fn of(output: Output) -> Run {
+    /// How a command that was run by hand ended.
+    pub fn of(output: Output) -> Run {
         use std::os::unix::process::ExitStatusExt;
         let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
         Run {
@@ -49,7 +50,7 @@ impl Run {
     }
 }
 
-/// A private sampan host: data and run roots of its own, checked for leftovers when dropped.
+/// A private sampan host: data, run and cgroup roots of its own, checked for leftovers when dropped.
 pub struct Host {
     root: tempfile::TempDir,
 }
@@ -82,6 +83,11 @@ impl Host {
         self.root.path().join("run")
     }
 
+    /// The cgroup below which its containers get theirs, in every hierarchy: no other test's are there.
+    pub fn cgroup_root(&self) -> String {
+        invariants::cgroup_root(self.root.path())
+    }
+
     /// A `sampan` command in this host, not yet started.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(binary("sampan"));
@@ -89,6 +95,7 @@ impl Host {
             .args(args)
             .env("SAMPAN_DATA_ROOT", self.data())
             .env("SAMPAN_RUN_ROOT", self.run())
+            .env("SAMPAN_CGROUP_ROOT", self.cgroup_root())
             .stdin(Stdio::null());
         command
     }

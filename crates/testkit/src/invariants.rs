@@ -1,8 +1,11 @@
 //! What must not be left when a test's containers are gone (SECURITY.md 4b), read from the kernel and the roots.
+//!
+//! A host's cgroup root has the name of its temporary directory, so that cgroups are found without knowing any id: also
+//! those of containers whose directories are gone.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::mount::UnmountFlags;
@@ -25,7 +28,7 @@ pub fn leftovers(root: &Path) -> Vec<String> {
     let mut left = Vec::new();
     left.extend(mounts_under(root).into_iter().map(|m| format!("mount {m}")));
     left.extend(processes_naming(root).into_iter().map(|(pid, line)| format!("process {pid}: {line}")));
-    left.extend(cgroups_of(&ids).into_iter().map(|c| format!("cgroup {c}")));
+    left.extend(cgroups(root, &ids).into_iter().map(|c| format!("cgroup {c}")));
     for dir in ["run/containers", "data/containers", "data/names", "runtime"] {
         for entry in list(&root.join(dir)) {
             left.push(format!("{dir}/{entry}"));
@@ -43,7 +46,7 @@ pub fn force_clean(root: &Path) {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
-    for cgroup in cgroups_of(&ids) {
+    for cgroup in cgroups(root, &ids) {
         for pid in fs::read_to_string(Path::new(&cgroup).join("cgroup.procs")).unwrap_or_default().lines() {
             if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::KILL);
@@ -51,9 +54,43 @@ pub fn force_clean(root: &Path) {
         }
         crate::eventually(SETTLE, || fs::remove_dir(&cgroup).is_ok() || !Path::new(&cgroup).exists());
     }
+    for parent in cgroup_parents(root) {
+        // An empty parent of every container's cgroup is no leftover of a container; it is one of the test.
+        let _ = fs::remove_dir(parent);
+    }
     for mount in mounts_under(root).into_iter().rev() {
         let _ = rustix::mount::unmount(mount.as_str(), UnmountFlags::DETACH);
     }
+}
+
+/// The cgroup root of the host whose roots lie under `root`: it has the same random name.
+pub(crate) fn cgroup_root(root: &Path) -> String {
+    format!("/{}", root.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// The directories of that cgroup root, in each hierarchy that has it.
+fn cgroup_parents(root: &Path) -> Vec<PathBuf> {
+    let name = cgroup_root(root);
+    let mount = Path::new("/sys/fs/cgroup");
+    // v2 is mounted at the place itself, the hierarchies of v1 below it.
+    let all = list(mount).into_iter().map(|hierarchy| mount.join(hierarchy)).chain([mount.to_owned()]);
+    all.map(|hierarchy| hierarchy.join(name.trim_start_matches('/'))).filter(|dir| dir.is_dir()).collect()
+}
+
+/// What the containers of `root` have of cgroups: everything below its cgroup root, and what bears the id of one of them
+/// elsewhere; the deepest first.
+fn cgroups(root: &Path, ids: &BTreeSet<String>) -> Vec<String> {
+    let mut found: BTreeSet<String> = cgroups_of(ids).into_iter().collect();
+    let mut queue = cgroup_parents(root);
+    while let Some(dir) = queue.pop() {
+        for path in list(&dir).into_iter().map(|name| dir.join(name)).filter(|path| path.is_dir()) {
+            found.insert(path.to_string_lossy().into_owned());
+            queue.push(path);
+        }
+    }
+    let mut found: Vec<String> = found.into_iter().collect();
+    found.sort_by_key(|path| std::cmp::Reverse(path.len()));
+    found
 }
 
 fn list(dir: &Path) -> Vec<String> {
@@ -87,7 +124,7 @@ fn processes_naming(root: &Path) -> Vec<(i32, String)> {
         .collect()
 }
 
-/// Cgroup directories, in any hierarchy, whose name is one of `ids`; the deepest first.
+/// Cgroup directories, in any hierarchy, whose name is one of `ids`.
 fn cgroups_of(ids: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
     let mut queue: Vec<(std::path::PathBuf, u8)> = vec![("/sys/fs/cgroup".into(), 0)];
@@ -102,7 +139,6 @@ fn cgroups_of(ids: &BTreeSet<String>) -> Vec<String> {
             }
         }
     }
-    found.sort_by_key(|path| std::cmp::Reverse(path.len()));
     found
 }
 
@@ -123,7 +159,10 @@ mod tests {
             .spawn()
             .expect("sh starts");
         // A child started by vfork(2) has no command line until its execve(2) has set up the new stack.
-        let wanted = ["mount ", "process ", "run/containers/abc"];
+        let cgroup =
+            cgroup_parent_of_some_hierarchy().join(cgroup_root(root).trim_start_matches('/')).join("left");
+        fs::create_dir_all(&cgroup).expect("mkdir of a cgroup as root");
+        let wanted = ["mount ", "process ", "run/containers/abc", "cgroup "];
         let all_seen = || {
             let seen = leftovers(root).join("\n");
             wanted.iter().all(|word| seen.contains(word))
@@ -132,5 +171,12 @@ mod tests {
         force_clean(root);
         child.wait().expect("the child was killed");
         assert_eq!(leftovers(root), ["run/containers/abc"]);
+        assert!(cgroup_parents(root).is_empty());
+    }
+
+    /// Where a cgroup can be made on this host.
+    fn cgroup_parent_of_some_hierarchy() -> PathBuf {
+        let v1 = Path::new("/sys/fs/cgroup/pids");
+        if v1.is_dir() { v1.to_owned() } else { "/sys/fs/cgroup".into() }
     }
 }
