@@ -60,21 +60,23 @@ fn state(container: &Container) -> Value {
     let exit = state.exit.as_ref();
     let live = state.status.is_live();
     let running = matches!(state.status, Status::Running | Status::Paused);
-    let finished = exit.map(|exit| exit.finished_at.as_str()).filter(|time| !time.is_empty());
-    // docker reports the last run's end while the next run goes on, but its code and reason only while nothing runs.
+    // A run that never began has no end; a host that went down did not tell the time.
+    let finished = exit.filter(|exit| !exit.started_at.is_empty() && !exit.finished_at.is_empty());
+    // As docker 20.10: the last run's end, and whether memory was the reason, are told while the next run goes on; its
+    // code and error only while nothing runs.
     let ended = exit.filter(|_| !running);
     json!({
         "Status": state.status.as_str(),
         "Running": live,
         "Paused": state.status == Status::Paused,
         "Restarting": state.status == Status::Restarting,
-        "OOMKilled": ended.is_some_and(|exit| exit.oom_killed),
+        "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),
         "Dead": false,
         "Pid": state.pid,
         "ExitCode": ended.map_or(0, |exit| exit.exit_code),
         "Error": ended.and_then(|exit| exit.error.as_deref()).unwrap_or_default(),
         "StartedAt": if state.started_at.is_empty() { NEVER } else { &state.started_at },
-        "FinishedAt": finished.unwrap_or(NEVER),
+        "FinishedAt": finished.map_or(NEVER, |exit| &exit.finished_at),
         "MonitorPid": state.monitor,
         "LogBytesDropped": state.log_dropped,
     })

@@ -97,7 +97,7 @@ pub struct State {
     pub started_at: String,
     /// Automatic restarts since a user last started it.
     pub restart_count: u32,
-    /// How the last run ended.
+    /// How the last run that has ended did so.
     pub exit: Option<Exit>,
     /// Log bytes lost because the disk was full.
     pub log_dropped: u64,
@@ -158,16 +158,27 @@ impl Engine {
     /// # Errors
     /// [`Error::NotFound`], [`Error::Damaged`].
     pub fn summary(&self, id: &ContainerId) -> Result<Summary> {
-        files::read(&self.data_of(id).join("summary.json"))?.ok_or_else(|| Error::NotFound(id.to_string()))
+        self.document(id, "summary.json")
     }
 
     /// What was asked for.
     pub(crate) fn spec(&self, id: &ContainerId) -> Result<ContainerSpec> {
-        files::read(&self.data_of(id).join("spec.json"))?.ok_or_else(|| Error::NotFound(id.to_string()))
+        self.document(id, "spec.json")
     }
 
     pub(crate) fn config(&self, id: &ContainerId) -> Result<serde_json::Value> {
-        files::read(&self.data_of(id).join("config.json"))?.ok_or_else(|| Error::NotFound(id.to_string()))
+        self.document(id, "config.json")
+    }
+
+    /// One of the documents that every container has.
+    fn document<T: serde::de::DeserializeOwned>(&self, id: &ContainerId, name: &str) -> Result<T> {
+        let dir = self.data_of(id);
+        let path = dir.join(name);
+        match files::read(&path)? {
+            Some(document) => Ok(document),
+            None if dir.exists() => Err(Error::Damaged { path, why: "it is missing".into() }),
+            None => Err(Error::NotFound(id.to_string())),
+        }
     }
 
     /// Everything about a container, as it is now.
@@ -193,8 +204,8 @@ impl Engine {
         if run.exists() && !monitor::client::is_monitored(&run)? {
             self.take_over(id)?;
         }
-        let exit: Option<Exit> = files::read(&self.data_of(id).join("exit.json"))?;
         let live: Option<monitor::Status> = files::read(&run.join("status.json"))?;
+        let exit: Option<Exit> = files::read(&self.data_of(id).join("exit.json"))?;
         let status = match live.as_ref().map(|live| live.phase) {
             Some(Phase::Running) => Status::Running,
             Some(Phase::Paused) => Status::Paused,
@@ -207,6 +218,11 @@ impl Engine {
             },
         };
         let live = live.filter(|_| status.is_live());
+        // What is on disk while it runs is the end that the host's crash would be.
+        let exit = match &live {
+            Some(live) => live.last_exit.clone(),
+            None => exit,
+        };
         Ok(State {
             status,
             pid: live.as_ref().map_or(0, |live| live.pid),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use monitor::{Event, Op, Request, Session, Task};
 
 use crate::container::Status;
-use crate::{ContainerId, Engine, Error, Name, Result, files};
+use crate::{ContainerId, Engine, Error, Name, Result, files, signal};
 
 /// How long a monitor may take for what it does at once.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,16 +36,16 @@ impl Engine {
     /// # Errors
     /// [`Error::Monitor`].
     pub fn stop(&self, id: &ContainerId, signal: Option<i32>, timeout_s: Option<i64>) -> Result<()> {
-        if !self.state(id)?.status.is_live() {
-            return Ok(());
+        // A monitor that goes without an answer had nothing more to look after, or was killed: then another is asked.
+        while self.state(id)?.status.is_live() {
+            let Some(mut session) = self.living(id)? else { return Ok(()) };
+            let asked = session.send(&Request::Stop { signal, timeout_s }, &[]).map_err(Error::from);
+            match asked.and_then(|()| self.answer(id, &mut session, Op::Stop, None)) {
+                Err(Error::Monitor(monitor::Error::Gone)) => {}
+                other => return other.map(drop),
+            }
         }
-        let Some(mut session) = self.living(id)? else { return Ok(()) };
-        session.send(&Request::Stop { signal, timeout_s }, &[])?;
-        match self.answer(id, &mut session, Op::Stop, None) {
-            // It ended by itself before it was asked.
-            Err(Error::Monitor(monitor::Error::Gone)) => Ok(()),
-            other => other.map(drop),
-        }
+        Ok(())
     }
 
     /// Stops, as [`Engine::stop`], and starts.
@@ -59,11 +59,17 @@ impl Engine {
         self.answer(id, &mut session, Op::Restart, None).map(drop)
     }
 
-    /// Sends a signal to the first process.
+    /// Sends a signal to the first process. After `SIGKILL`, as in docker, it has ended when this returns.
     ///
     /// # Errors
     /// [`Error::Conflict`] when it does not run.
     pub fn kill(&self, id: &ContainerId, signal: i32) -> Result<()> {
+        if signal == signal::KILL {
+            if !self.state(id)?.status.is_live() {
+                return Err(not_running(id, "kill"));
+            }
+            return self.stop(id, Some(signal), Some(0));
+        }
         self.simple(id, &Request::Signal { signal }, Op::Signal, "kill")
     }
 
@@ -84,11 +90,10 @@ impl Engine {
     }
 
     fn simple(&self, id: &ContainerId, request: &Request, op: Op, verb: &str) -> Result<()> {
-        let not_running = || Error::Conflict(format!("cannot {verb} container {id}: it is not running"));
         if !self.state(id)?.status.is_live() {
-            return Err(not_running());
+            return Err(not_running(id, verb));
         }
-        let mut session = self.living(id)?.ok_or_else(not_running)?;
+        let mut session = self.living(id)?.ok_or_else(|| not_running(id, verb))?;
         session.send(request, &[])?;
         self.answer(id, &mut session, op, Some(PATIENCE)).map(drop)
     }
@@ -146,4 +151,8 @@ impl Engine {
             _ => self.claim_name(name, id),
         }
     }
+}
+
+fn not_running(id: &ContainerId, verb: &str) -> Error {
+    Error::Conflict(format!("cannot {verb} container {id}: it is not running"))
 }

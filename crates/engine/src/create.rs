@@ -92,7 +92,13 @@ impl Engine {
         let (mounts, used) = self.make_mounts(&making, &spec, &merged, &overlay)?;
         let facts = self.facts(&id, &making.dir, &spec, hostname, mounts)?;
         explain.step(
-            || ("write its configuration".into(), "openat, write", format!("cat {}/config.json", self.data_of(&id).display())),
+            || {
+                (
+                    "write its configuration".into(),
+                    "openat, write",
+                    format!("cat {}/config.json", self.data_of(&id).display()),
+                )
+            },
             || self.write_documents(&making, &spec, &merged, &facts, overlay),
         )?;
         let name = spec.name.clone().unwrap_or_else(|| Name::generated(&id));
@@ -110,7 +116,13 @@ impl Engine {
         };
         files::write_new(&making.dir, "summary.json", &summary)?;
         explain.step(
-            || (format!("claim the name {name} and publish the container"), "symlinkat, renameat", String::new()),
+            || {
+                (
+                    format!("claim the name {name} and publish the container"),
+                    "symlinkat, renameat",
+                    String::new(),
+                )
+            },
             || making.publish(&name, !spec.auto_remove),
         )?;
         Ok(Created { id, name })
@@ -118,11 +130,20 @@ impl Engine {
 
     fn begin(&self, id: &ContainerId) -> Result<Making<'_>> {
         let dir = self.containers().join(format!("{NEW}{id}"));
-        make_dir(&dir)?;
-        let fd = files::open_dir(&dir)?;
-        rustix::fs::flock(&fd, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(|errno| linux::Error::on("flock", dir.display().to_string(), errno))?;
-        Ok(Making { engine: self, id: id.clone(), dir, fd, name: None, published: false })
+        loop {
+            make_dir(&dir)?;
+            // Until it is locked a sweep can take it for a killed maker's, and removes it.
+            let fd = match files::open_dir(&dir) {
+                Ok(fd) => fd,
+                Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, rustix::fs::FlockOperation::LockExclusive))
+                .map_err(|errno| linux::Error::on("flock", dir.display().to_string(), errno))?;
+            if dir.exists() {
+                return Ok(Making { engine: self, id: id.clone(), dir, fd, name: None, published: false });
+            }
+        }
     }
 
     /// Puts ids in the place of what the user called other containers, and refuses those that are not there.
@@ -187,7 +208,11 @@ impl Engine {
                     }
                     if !source.exists() {
                         let text = source.display().to_string();
-                        return Err(Error::invalid("mount config for type \"bind\"", &text, "bind source path does not exist"));
+                        return Err(Error::invalid(
+                            "mount config for type \"bind\"",
+                            &text,
+                            "bind source path does not exist",
+                        ));
                     }
                     ReadySource::Bind { source, non_recursive, propagation, volume: false }
                 }

@@ -19,6 +19,9 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         Err(error) if matches!(error.errno, Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
+    if bytes.is_empty() {
+        return Err(Error::Damaged { path: path.into(), why: "it is empty".into() });
+    }
     let damaged = |error: serde_json::Error| Error::Damaged { path: path.into(), why: error.to_string() };
     serde_json::from_slice(&bytes).map(Some).map_err(damaged)
 }
@@ -36,16 +39,16 @@ pub(crate) fn write_new_bytes(dir: &Path, name: &str, bytes: &[u8], mode: u32) -
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = rustix::fs::open(&path, flags, Mode::from_raw_mode(mode))
         .map_err(|errno| Error::file("create", &path)(errno.into()))?;
-    Ok(linux::tree::write_all(&file, bytes)?)
+    linux::tree::write_all(&file, bytes).map_err(|error| Error::file("write", &path)(error.errno.into()))
 }
 
 /// Replaces a JSON document, durably.
 pub(crate) fn replace<T: Serialize>(dir: &Path, name: &str, document: &T) -> Result<()> {
     let path = dir.join(name);
-    let bytes =
-        serde_json::to_vec(document).map_err(|error| Error::Damaged { path, why: error.to_string() })?;
-    let dir = open_dir(dir)?;
-    Ok(linux::tree::write_atomic(&dir, name, &bytes, true)?)
+    let bytes = serde_json::to_vec(document)
+        .map_err(|error| Error::Damaged { path: path.clone(), why: error.to_string() })?;
+    linux::tree::write_atomic(open_dir(dir)?, name, &bytes, true)
+        .map_err(|error| Error::file("write", &path)(error.errno.into()))
 }
 
 /// A directory of ours.

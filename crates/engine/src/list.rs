@@ -1,8 +1,8 @@
 //! `ps`: what there is, and a place where what crashes left is found.
 
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 
+use monitor::client::Hold;
 use rustix::fs::{AtFlags, FlockOperation};
 
 use crate::container::{State, Status, Summary};
@@ -64,10 +64,8 @@ impl Engine {
     pub(crate) fn sweep(&self) -> Result<()> {
         let root = files::open_dir(&self.containers())?;
         for (name, _) in linux::tree::entries(&root)? {
-            let half_made = name.as_bytes().starts_with(NEW.as_bytes());
-            if !half_made && !name.as_bytes().starts_with(REMOVED.as_bytes()) {
-                continue;
-            }
+            let text = name.to_str().unwrap_or_default();
+            let Some(id) = text.strip_prefix(NEW).or_else(|| text.strip_prefix(REMOVED)) else { continue };
             let Ok(dir) = linux::tree::open_dir(&root, &name) else { continue };
             if try_lock(&dir) {
                 // Only under the name that was looked at: the maker renames it while it holds the lock.
@@ -75,8 +73,28 @@ impl Engine {
                     rustix::fs::fstat(&dir).is_ok_and(|own| own.st_ino == stat.st_ino)
                 };
                 if rustix::fs::statat(&root, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(same) {
+                    if let Ok(id) = id.parse() {
+                        self.release_names(&id)?;
+                    }
                     linux::tree::remove_tree(&root, &name)?;
                 }
+            }
+        }
+        self.sweep_runs()
+    }
+
+    /// Removes run directories whose container is gone.
+    fn sweep_runs(&self) -> Result<()> {
+        let Ok(root) = files::open_dir(&self.options.run.join("containers")) else { return Ok(()) };
+        for (name, _) in linux::tree::entries(&root)? {
+            let Some(id) = name.to_str().and_then(|name| name.parse::<ContainerId>().ok()) else { continue };
+            if self.data_of(&id).exists() {
+                continue;
+            }
+            // Whoever holds it is removing it just now.
+            if let Ok(hold) = Hold::take(&self.run_of(&id)) {
+                self.end_cgroup(&id)?;
+                drop(hold);
             }
         }
         Ok(())

@@ -92,24 +92,8 @@ impl Engine {
 
     /// Looks after a container whose monitor is dead: a new monitor goes on with it, or records its end.
     pub(crate) fn take_over(&self, id: &ContainerId) -> Result<()> {
-        let run = self.run_of(id);
-        let deadline = Instant::now() + HALF_MADE;
-        while run.exists() && !run.join("state.json").exists() {
-            // Its monitor was killed while it was armed, or in the middle of a start; the creator finishes or undoes that.
-            let Ok(hold) = Hold::take(&run) else { return Ok(()) };
-            let cgroup = self.cgroup_of(id)?;
-            let alive = cgroup.as_ref().is_some_and(|cgroup| cgroup.pids().is_ok_and(|pids| !pids.is_empty()));
-            let late = Instant::now() >= deadline;
-            if let Some(cgroup) = cgroup.filter(|_| !alive || late) {
-                cgroup.kill()?;
-                cgroup.remove()?;
-            }
-            if !alive || late {
-                drop(hold);
-                return Ok(());
-            }
-            hold.release();
-            std::thread::sleep(Duration::from_millis(5));
+        if !self.needs_monitor(id)? {
+            return Ok(());
         }
         match self.spawn(id, true) {
             // It ended at once, because the container had ended, or somebody else was quicker.
@@ -119,6 +103,33 @@ impl Engine {
             }
             Err(error) => Err(error),
             Ok(_) => Ok(()),
+        }
+    }
+
+    /// Whether there is something for a new monitor to look after. Without it the run directory is removed.
+    fn needs_monitor(&self, id: &ContainerId) -> Result<bool> {
+        let run = self.run_of(id);
+        let deadline = Instant::now() + HALF_MADE;
+        loop {
+            let hold = match Hold::take(&run) {
+                Ok(hold) => hold,
+                // Somebody else looks after it.
+                Err(monitor::Error::Locked { .. }) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            };
+            // Its monitor was killed in the middle of a start: the creator finishes or undoes that.
+            if client::is_being_made(&run)? && Instant::now() < deadline {
+                hold.release();
+                std::thread::sleep(Duration::from_millis(2));
+                continue;
+            }
+            if run.join("state.json").exists() || run.join("status.json").exists() {
+                hold.release();
+                return Ok(true);
+            }
+            // It had never run.
+            self.end_cgroup(id)?;
+            return Ok(false);
         }
     }
 
@@ -132,8 +143,31 @@ impl Engine {
 
     /// The container's cgroup, where it exists.
     pub(crate) fn cgroup_of(&self, id: &ContainerId) -> Result<Option<cgroup::Cgroup>> {
-        let Some(task) = files::read::<Task>(&self.data_of(id).join("task.json"))? else { return Ok(None) };
-        let cgroup = cgroup::Cgroup::open(&cgroup::Host::probe()?, &cgroup::CgroupPath::new(&task.cgroup)?)?;
+        let path = cgroup::CgroupPath::new(&self.cgroup_path(id))?;
+        let cgroup = cgroup::Cgroup::open(&cgroup::Host::probe()?, &path)?;
         Ok((!cgroup.is_gone()).then_some(cgroup))
+    }
+
+    /// Kills what is in the container's cgroup and removes it. The caller holds the container's lock.
+    pub(crate) fn end_cgroup(&self, id: &ContainerId) -> Result<()> {
+        if let Some(cgroup) = self.cgroup_of(id)? {
+            cgroup.kill()?;
+            cgroup.remove()?;
+        }
+        Ok(())
+    }
+
+    /// Where the container's cgroup is: as its documents say, and where they are damaged, where it would be by default.
+    fn cgroup_path(&self, id: &ContainerId) -> String {
+        if let Ok(Some(task)) = files::read::<Task>(&self.data_of(id).join("task.json")) {
+            return task.cgroup;
+        }
+        let config = self.config(id).ok();
+        let path = config.as_ref().and_then(|config| config["linux"]["cgroupsPath"].as_str());
+        path.map_or_else(|| self.default_cgroup(id), str::to_owned)
+    }
+
+    fn default_cgroup(&self, id: &ContainerId) -> String {
+        format!("/{}/{id}", self.options.cgroup_parent.trim_matches('/'))
     }
 }

@@ -17,12 +17,14 @@ impl Engine {
     /// [`Error::NameTaken`].
     pub(crate) fn claim_name(&self, name: &Name, id: &ContainerId) -> Result<()> {
         let dir = self.lock_names()?;
-        let on = |call| move |errno| Error::from(linux::Error::on(call, name.as_str(), errno));
         loop {
             match rustix::fs::symlinkat(id.as_str(), &dir, name.as_str()) {
                 Ok(()) => return Ok(()),
                 Err(Errno::EXIST) => {}
-                Err(errno) => return Err(on("symlinkat")(errno)),
+                Err(errno) => {
+                    let path = self.options.data.join("names").join(name.as_str());
+                    return Err(Error::file("claim the name", path)(errno.into()));
+                }
             }
             if let Some(owner) = read_link(&dir, name)?
                 && self.owns(&owner, name)?
@@ -30,10 +32,7 @@ impl Engine {
                 let taken = Error::NameTaken { name: name.to_string(), owner: owner.to_string() };
                 return if owner == *id { Ok(()) } else { Err(taken) };
             }
-            match rustix::fs::unlinkat(&dir, name.as_str(), AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(on("unlinkat")(errno)),
-            }
+            unlink(&dir, name)?;
         }
     }
 
@@ -41,9 +40,18 @@ impl Engine {
     pub(crate) fn release_name(&self, name: &Name, id: &ContainerId) -> Result<()> {
         let dir = self.lock_names()?;
         if read_link(&dir, name)?.as_ref() == Some(id) {
-            match rustix::fs::unlinkat(&dir, name.as_str(), AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(linux::Error::on("unlinkat", name.as_str(), errno).into()),
+            unlink(&dir, name)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up whatever names lead to a container, of which nothing else may be known any more.
+    pub(crate) fn release_names(&self, id: &ContainerId) -> Result<()> {
+        let dir = self.lock_names()?;
+        for (name, _) in linux::tree::entries(&dir)? {
+            let Some(name) = name.to_str().and_then(|name| name.parse::<Name>().ok()) else { continue };
+            if read_link(&dir, &name)?.as_ref() == Some(id) {
+                unlink(&dir, &name)?;
             }
         }
         Ok(())
@@ -71,6 +79,13 @@ impl Engine {
         rustix::io::retry_on_intr(|| rustix::fs::flock(&dir, FlockOperation::LockExclusive))
             .map_err(|errno| linux::Error::on("flock", "names", errno))?;
         Ok(dir)
+    }
+}
+
+fn unlink(dir: &OwnedFd, name: &Name) -> Result<()> {
+    match rustix::fs::unlinkat(dir, name.as_str(), AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(linux::Error::on("unlinkat", name.as_str(), errno).into()),
     }
 }
 

@@ -45,7 +45,9 @@ impl Engine {
 
     /// Asks for the end at once and waits for it.
     fn kill_for_removal(&self, id: &ContainerId) -> Result<()> {
-        let Some(mut session) = self.living(id)? else { return Ok(()) };
+        // Without a monitor, or with one that cannot begin because the container's documents are damaged, what runs is
+        // found by its cgroup.
+        let Ok(Some(mut session)) = self.living(id) else { return Ok(()) };
         session.send(&Request::Stop { signal: Some(signal::KILL), timeout_s: Some(0) }, &[])?;
         loop {
             match session.next_event(Some(PATIENCE)) {
@@ -65,10 +67,7 @@ impl Engine {
             // Damaged: what can be known is gone, what is there is removed.
             Err(_) => None,
         };
-        if let Some(cgroup) = self.cgroup_of(id)? {
-            cgroup.kill()?;
-            cgroup.remove()?;
-        }
+        self.end_cgroup(id)?;
         let root = files::open_dir(&self.containers())?;
         let gone = format!("{REMOVED}{id}");
         match rustix::fs::renameat(&root, id.as_str(), &root, &gone) {
@@ -77,8 +76,8 @@ impl Engine {
             Err(rustix::io::Errno::NOENT) => return Ok(()),
             Err(errno) => return Err(linux::Error::on("renameat", id.as_str(), errno).into()),
         }
-        if let Some(Summary { name, volumes: used, .. }) = summary {
-            self.release_name(&name, id)?;
+        self.release_names(id)?;
+        if let Some(Summary { volumes: used, .. }) = summary {
             for volume in used.iter().filter(|volume| volumes && volume.anonymous) {
                 self.remove_volume(&volume.name)?;
             }
@@ -100,7 +99,8 @@ impl Engine {
             }
             if let Some(mut session) = monitor::client::connect(&run)? {
                 // An armed one leaves when it is told; one that runs a container says no.
-                let asked = session.send(&Request::Disarm, &[]).and_then(|()| session.next_event(Some(PATIENCE)));
+                let asked =
+                    session.send(&Request::Disarm, &[]).and_then(|()| session.next_event(Some(PATIENCE)));
                 if let Ok((Event::Error { .. }, _)) = asked {
                     let status = self.state(id).map_or(Status::Running, |state| state.status);
                     if status.is_live() {

@@ -91,6 +91,15 @@ pub fn is_monitored(run: &Path) -> Result<bool> {
     files::is_locked(run)
 }
 
+/// Whether the container whose run directory is `run` is being made now, by a creator that may have outlived its
+/// monitor. Ask while holding the container's lock: then none begins.
+///
+/// # Errors
+/// [`Error::File`] when that cannot be looked at.
+pub fn is_being_made(run: &Path) -> Result<bool> {
+    files::is_being_made(run)
+}
+
 /// A container's lock, held by somebody who is not its monitor, so that none can begin meanwhile. Dropped, the run
 /// directory goes with it.
 #[derive(Debug)]

@@ -66,9 +66,12 @@ pub struct Status {
     /// Automatic restarts since a user last started it.
     #[serde(default)]
     pub restart_count: u32,
-    /// The kernel killed a process of this run for want of memory.
+    /// How the run before this one ended. `exit.json` says what will be true if the host goes down now.
     #[serde(default)]
-    pub oom_killed: bool,
+    pub last_exit: Option<Exit>,
+    /// A user has asked for the end of this run, so no policy starts it again.
+    #[serde(default)]
+    pub stopped_by_user: bool,
     /// The monitor's own pid.
     #[serde(default)]
     pub monitor: i32,

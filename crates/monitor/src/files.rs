@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -50,7 +50,7 @@ pub(crate) fn lock(run: &Path, id: &str) -> Result<File> {
     let path = run.join(LOCK);
     let mut refused = 0;
     loop {
-        match std::fs::DirBuilder::new().recursive(true).create(run) {
+        match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(run) {
             Ok(()) => {}
             Err(error) => return Err(Error::file("make", run)(error)),
         }
@@ -80,6 +80,29 @@ pub(crate) fn lock(run: &Path, id: &str) -> Result<File> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(Error::file("stat", path)(error)),
         }
+    }
+}
+
+/// Marks a container as being made, as long as any copy of this descriptor is open: the monitor may be killed while its
+/// creator goes on.
+pub(crate) fn mark_making(run: &Path) -> Result<OwnedFd> {
+    let dir = File::open(run).map_err(Error::file("open", run))?;
+    rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared)
+        .map_err(|errno| Error::file("lock", run)(errno.into()))?;
+    Ok(dir.into())
+}
+
+/// Whether a creator is at work, whoever started it.
+pub(crate) fn is_being_made(run: &Path) -> Result<bool> {
+    let dir = match File::open(run) {
+        Ok(dir) => dir,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Error::file("open", run)(error)),
+    };
+    match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(false),
+        Err(Errno::WOULDBLOCK) => Ok(true),
+        Err(errno) => Err(Error::file("lock", run)(errno.into())),
     }
 }
 

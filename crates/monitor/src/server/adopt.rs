@@ -15,7 +15,7 @@ use super::{Monitor, Running};
 use crate::exit::{Exit, Phase, Status};
 use crate::protocol::Event;
 use crate::task::LogDriver;
-use crate::{Result, files};
+use crate::{Error, Result, files};
 
 impl Monitor {
     /// Goes on where the dead monitor stopped: with its program if that still runs, else with its end.
@@ -23,32 +23,47 @@ impl Monitor {
         let status: Option<Status> = files::read_json(&self.run.join(files::STATUS)).ok();
         if let Some(status) = &status {
             self.restart_count = status.restart_count;
+            self.stopped_by_user = status.stopped_by_user;
+            self.last_exit = status.last_exit.clone();
         }
-        let state: Option<runtime::State> = files::read_json(&self.run.join(files::STATE)).ok();
-        let alive = state.as_ref().and_then(|state| state.process().ok().flatten());
-        let pid = state.as_ref().and_then(|state| Pid::from_raw(state.pid));
-        if status.as_ref().is_some_and(|status| status.phase == Phase::Restarting) {
-            return self.resume_pause();
-        }
-        let paused = status.as_ref().is_some_and(|status| status.phase == Phase::Paused);
-        let started = status.as_ref().and_then(|status| Timestamp::parse(&status.started_at));
+        let state: Result<runtime::State> = files::read_json(&self.run.join(files::STATE));
+        let alive = state.as_ref().ok().and_then(|state| state.process().ok().flatten());
+        let pid = state.as_ref().ok().and_then(|state| Pid::from_raw(state.pid));
+        let phase = status.as_ref().map(|status| status.phase);
+        // Of a run that was only being started the status does not know yet.
+        let known = status.as_ref().filter(|status| status.phase != Phase::Restarting);
+        let started = known.and_then(|status| Timestamp::parse(&status.started_at));
         if let (Some(pid), Some(pidfd)) = (pid, alive) {
             match self.take_over(pid, pidfd, started.unwrap_or_else(Timestamp::now)) {
                 Ok(()) => {
-                    self.enter(if paused { Phase::Paused } else { Phase::Running });
+                    self.enter(if phase == Some(Phase::Paused) { Phase::Paused } else { Phase::Running });
                     let event = Event::Status(self.status());
                     return self.tell_all(&event, |_| true);
                 }
                 // Without its pipes nobody can look after it any more.
                 Err(_) => self.kill_by_cgroup(),
             }
+        } else if phase == Some(Phase::Restarting) && !self.stopped_by_user {
+            self.end_cgroup();
+            return self.resume_pause();
         }
+        let why = match &state {
+            Err(error @ (Error::Document { .. } | Error::TooLarge { .. })) => {
+                format!("it had to be ended when its monitor had died: {error}")
+            }
+            _ => self.unseen_end().to_owned(),
+        };
         let exit = Exit {
             exit_code: 255,
-            error: Some(self.unseen_end().to_owned()),
-            started_at: status.map(|status| status.started_at).unwrap_or_default(),
+            error: Some(why),
+            started_at: match (&status, pid) {
+                (Some(status), _) => status.started_at.clone(),
+                (None, Some(_)) => Timestamp::now().to_string(),
+                (None, None) => String::new(),
+            },
             finished_at: Timestamp::now().to_string(),
             restart_count: self.restart_count,
+            stopped_by_user: self.stopped_by_user,
             pid: pid.map_or(0, |pid| pid.as_raw_nonzero().get()),
             ..Exit::default()
         };
@@ -59,9 +74,8 @@ impl Monitor {
         self.ended_after(exit, Duration::ZERO);
     }
 
-    /// The old monitor died in the pause between two runs.
+    /// The old monitor died in the pause between two runs, or while it was starting the second.
     fn resume_pause(&mut self) {
-        self.last_exit = files::read_json(&self.data.join(files::EXIT)).ok();
         self.restart_at = Some(Instant::now() + self.backoff.next(Duration::ZERO));
         self.enter(Phase::Restarting);
         let event = Event::Status(self.status());

@@ -104,15 +104,27 @@ impl Monitor {
         self.ended_after(exit, running.since.elapsed());
     }
 
-    /// The end of a run that never began.
-    pub(super) fn failed_exit(&self, failure: &Failure) -> Exit {
-        Exit {
-            exit_code: failure.exit,
-            error: Some(failure.to_string()),
-            finished_at: Timestamp::now().to_string(),
-            restart_count: self.restart_count,
-            stopped_by_user: self.stopped_by_user,
-            ..Exit::default()
+    /// The end of a run that never began: as docker, what the run before left, with the reason. A start that no user asked
+    /// for keeps the exit code, too.
+    pub(super) fn failed_exit(&self, failure: &Failure, asked: bool) -> Exit {
+        let error = Some(failure.to_string());
+        let (restart_count, stopped_by_user) = (self.restart_count, self.stopped_by_user);
+        match &self.last_exit {
+            Some(last) if !last.started_at.is_empty() => Exit {
+                exit_code: if asked { failure.exit } else { last.exit_code },
+                error,
+                restart_count,
+                stopped_by_user,
+                ..last.clone()
+            },
+            _ => Exit {
+                exit_code: failure.exit,
+                error,
+                finished_at: Timestamp::now().to_string(),
+                restart_count,
+                stopped_by_user,
+                ..Exit::default()
+            },
         }
     }
 
@@ -124,7 +136,7 @@ impl Monitor {
         self.finish(exit);
     }
 
-    pub(super) fn ended_after(&mut self, exit: Exit, ran: Duration) {
+    pub(super) fn ended_after(&mut self, mut exit: Exit, ran: Duration) {
         let stopping = self.stopping.take();
         if let Some(session) = stopping.as_ref().and_then(|stopping| stopping.restart) {
             self.record(&exit);
@@ -140,8 +152,10 @@ impl Monitor {
             self.stopping = stopping;
             return self.finish(exit);
         }
-        self.record(&exit);
+        // As docker, which counts a restart from the beginning of the pause before it.
         self.restart_count += 1;
+        exit.restart_count = self.restart_count;
+        self.record(&exit);
         self.restart_at = Some(Instant::now() + self.backoff.next(ran));
         self.announce(&exit, true);
         self.last_exit = Some(exit);

@@ -187,6 +187,7 @@ impl Monitor {
     fn new(options: &Options) -> Result<Self> {
         let task: Task = files::read_json(&options.data.join(files::TASK))?;
         let lock = files::lock(&options.run, &task.id)?;
+        let last_exit = files::read_json(&options.data.join(files::EXIT)).ok();
         let oom_score = home::settle();
         let signals = home::child_signals()?;
         Ok(Self {
@@ -215,7 +216,7 @@ impl Monitor {
             restart_at: None,
             armed_until: None,
             rest_at: None,
-            last_exit: None,
+            last_exit,
             leaving: false,
         })
     }
@@ -274,7 +275,8 @@ impl Monitor {
                 (None, None) => String::new(),
             },
             restart_count: self.restart_count,
-            oom_killed: self.last_exit.as_ref().is_some_and(|exit| exit.oom_killed),
+            last_exit: self.last_exit.clone(),
+            stopped_by_user: self.stopped_by_user,
             monitor: rustix::process::getpid().as_raw_nonzero().get(),
             log_dropped: self.log_dropped(),
         }
@@ -284,9 +286,15 @@ impl Monitor {
         self.output.log.as_ref().map_or(0, logs::LogWriter::dropped)
     }
 
-    /// Puts the phase where `ps` sees it. What cannot be written there can still be asked for.
+    /// Puts the phase where `ps` sees it.
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
+        self.publish();
+    }
+
+    /// Writes `status.json`, for `ps` and for the monitor that would have to take over. What cannot be written there can
+    /// still be asked for.
+    fn publish(&self) {
         if self.lock.is_some() {
             let _ = files::write_json(&self.run, files::STATUS, &self.status(), false);
         }

@@ -33,18 +33,19 @@ impl Monitor {
     pub(super) fn start(&mut self, session: Option<SessionId>, explain: bool) {
         self.stopped_by_user = false;
         self.enter_quietly(Phase::Starting);
-        self.expect_the_worst();
+        // The state of an earlier run would hide that this one is only half made, if this monitor were killed now.
+        files::remove_all(&self.run, &[files::STATE]);
         if let Err(error) = self.try_start(session, explain) {
             self.start_failed(session, Failure::of(&error));
         }
     }
 
     /// Writes down the end that nobody would be left to write: the host's. The real one takes its place.
-    fn expect_the_worst(&self) {
+    fn expect_the_worst(&self, started: Timestamp) {
         self.record(&Exit {
             exit_code: 255,
             error: Some("the host went down while it was running".into()),
-            started_at: Timestamp::now().to_string(),
+            started_at: started.to_string(),
             restart_count: self.restart_count,
             ..Exit::default()
         });
@@ -66,15 +67,17 @@ impl Monitor {
         }
         let size = self.size;
         let purpose = Purpose::Container(session);
+        // The creator's from the fork on, and init's until it is the user's program.
+        let making = files::mark_making(&self.run)?;
         if self.task.tty {
-            return self.create(purpose, &[], |monitor, socket| {
+            return self.create(purpose, &[&making], |monitor, socket| {
                 let stdio = runtime::Stdio::Terminal;
                 container(monitor, socket, ContainerJob { stdio, explain, size })
             });
         }
         let Pipes { container: ends, stdin, stdout, stderr } = self.make_pipes()?;
         let [input, output, errput] = ends;
-        let keep = [&input, &output, &errput];
+        let keep = [&input, &output, &errput, &making];
         self.create(purpose, &keep, |monitor, socket| {
             let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| Failure::of(&error));
             let stdio =
@@ -145,6 +148,7 @@ impl Monitor {
             let started_at = started.to_string();
             self.tell(session, &Event::Started { pid: made.pid, started_at, warnings: made.warnings });
         }
+        self.expect_the_worst(started);
         self.resume_stop();
     }
 
@@ -160,7 +164,7 @@ impl Monitor {
 
     /// The program never ran.
     fn start_failed(&mut self, session: Option<SessionId>, failure: Failure) {
-        let exit = self.failed_exit(&failure);
+        let exit = self.failed_exit(&failure, session.is_some());
         if let Some(session) = session {
             self.fail(session, Op::Start, failure);
         }

@@ -2,16 +2,24 @@ use super::super::Monitor;
 use super::super::session::SessionId;
 use super::{Answer, Outcome, conflict, failed, not_running};
 use crate::Error;
+use crate::exit::Phase;
 
 pub(super) const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 
 impl Monitor {
     pub(super) fn op_signal(&mut self, signal: i32) -> Outcome {
+        let ends = signal == SIGKILL || signal == SIGTERM || signal == self.task.stop_signal;
+        if self.phase == Phase::Restarting && ends {
+            // As docker: what would have killed it keeps it from coming back.
+            self.stay_ended();
+            return Ok(Answer::Done);
+        }
         let running = self.running.as_ref().ok_or_else(not_running)?;
         running.pidfd.signal(signal).map_err(|error| failed(&Error::from(error)))?;
-        if signal == SIGKILL || signal == SIGTERM || signal == self.task.stop_signal {
+        if ends {
             self.stopped_by_user = true;
+            self.publish();
         }
         if signal == SIGKILL {
             self.thaw();

@@ -13,12 +13,8 @@ impl Monitor {
         match self.phase {
             Phase::Armed | Phase::Exited => return Ok(Answer::Done),
             Phase::Restarting => {
-                self.restart_at = None;
-                self.stopped_by_user = true;
-                let mut exit = self.last_exit.take().unwrap_or_default();
-                exit.stopped_by_user = true;
                 self.stopping = Some(Stopping { waiting: vec![id], ..Stopping::default() });
-                self.finish(exit);
+                self.stay_ended();
                 return Ok(Answer::Later);
             }
             Phase::Starting | Phase::Running | Phase::Paused => {}
@@ -28,6 +24,15 @@ impl Monitor {
         Ok(Answer::Later)
     }
 
+    /// Nothing runs, and nothing is to run again: the end of the last run becomes the last.
+    pub(super) fn stay_ended(&mut self) {
+        self.restart_at = None;
+        self.stopped_by_user = true;
+        let mut exit = self.last_exit.take().unwrap_or_default();
+        exit.stopped_by_user = true;
+        self.finish(exit);
+    }
+
     /// Asks the program to end. One that is being started is asked as soon as it runs.
     pub(super) fn stop(&mut self, signal: Option<i32>, timeout_s: Option<i64>) -> Result<(), Failure> {
         let signal = signal.unwrap_or(self.task.stop_signal);
@@ -35,6 +40,7 @@ impl Monitor {
         let kill_at =
             u64::try_from(timeout).ok().map(|timeout| Instant::now() + Duration::from_secs(timeout));
         self.stopped_by_user = true;
+        self.publish();
         let stopping = self.stopping.get_or_insert_default();
         // Of two stops the more impatient one counts.
         stopping.kill_at = [stopping.kill_at, kill_at].into_iter().flatten().min();
