@@ -76,8 +76,7 @@ fn make(staging: &Path, name: &Name, anonymous: bool) -> Result<()> {
     let data = staging.join("_data");
     std::fs::create_dir(&data).map_err(Error::file("make", &data))?;
     linux::root_dir::chmod_fd(files::open_dir(&data)?, rustix::fs::Mode::from_raw_mode(0o755))?;
-    let record =
-        Record { version: 1, name: name.clone(), created: Timestamp::now().to_string(), anonymous };
+    let record = Record { version: 1, name: name.clone(), created: Timestamp::now().to_string(), anonymous };
     files::write_new(staging, "volume.json", &record)
 }
 

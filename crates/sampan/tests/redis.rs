@@ -32,8 +32,14 @@ struct Said {
     restart_count: i64,
 }
 
-const RUNNING: Said =
-    Said { status: "running", running: true, restarting: false, oom_killed: false, exit_code: 0, restart_count: 0 };
+const RUNNING: Said = Said {
+    status: "running",
+    running: true,
+    restarting: false,
+    oom_killed: false,
+    exit_code: 0,
+    restart_count: 0,
+};
 /// In the pause after the kernel had killed it.
 const RESTARTING_AFTER_OOM: Said = Said {
     status: "restarting",
@@ -44,8 +50,14 @@ const RESTARTING_AFTER_OOM: Said = Said {
     restart_count: 1,
 };
 /// The next run has begun; the reason for it is still told.
-const RESTARTED_AFTER_OOM: Said =
-    Said { status: "running", running: true, restarting: false, oom_killed: true, exit_code: 0, restart_count: 1 };
+const RESTARTED_AFTER_OOM: Said = Said {
+    status: "running",
+    running: true,
+    restarting: false,
+    oom_killed: true,
+    exit_code: 0,
+    restart_count: 1,
+};
 /// In the pause after `kill -9` of the process.
 const RESTARTING_AFTER_KILL: Said = Said {
     status: "restarting",
@@ -55,17 +67,41 @@ const RESTARTING_AFTER_KILL: Said = Said {
     exit_code: 137,
     restart_count: 2,
 };
-const RESTARTED_AFTER_KILL: Said =
-    Said { status: "running", running: true, restarting: false, oom_killed: false, exit_code: 0, restart_count: 2 };
+const RESTARTED_AFTER_KILL: Said = Said {
+    status: "running",
+    running: true,
+    restarting: false,
+    oom_killed: false,
+    exit_code: 0,
+    restart_count: 2,
+};
 /// After `docker kill`: no policy starts it again, and the count stays.
-const KILLED: Said =
-    Said { status: "exited", running: false, restarting: false, oom_killed: false, exit_code: 137, restart_count: 2 };
+const KILLED: Said = Said {
+    status: "exited",
+    running: false,
+    restarting: false,
+    oom_killed: false,
+    exit_code: 137,
+    restart_count: 2,
+};
 /// After `docker kill` or `docker stop` in the pause after the kernel had killed it.
-const STOPPED_IN_THE_PAUSE: Said =
-    Said { status: "exited", running: false, restarting: false, oom_killed: true, exit_code: 137, restart_count: 1 };
+const STOPPED_IN_THE_PAUSE: Said = Said {
+    status: "exited",
+    running: false,
+    restarting: false,
+    oom_killed: true,
+    exit_code: 137,
+    restart_count: 1,
+};
 /// After `docker stop`: redis ends by itself.
-const STOPPED: Said =
-    Said { status: "exited", running: false, restarting: false, oom_killed: false, exit_code: 0, restart_count: 0 };
+const STOPPED: Said = Said {
+    status: "exited",
+    running: false,
+    restarting: false,
+    oom_killed: false,
+    exit_code: 0,
+    restart_count: 0,
+};
 
 /// Free a moment ago, and no other test's; the ports of outgoing connections are elsewhere.
 fn free_port() -> u16 {
