@@ -125,6 +125,8 @@ fn enter(init: &PidFd, kinds: Namespaces) -> linux::Result<()> {
     if kinds.is_empty() { Ok(()) } else { linux::setns(init, kinds) }
 }
 
+/// The helper is cloned into the container's v2 cgroup and moves itself into those of v1, without the lock that the
+/// caller would need to move it (see [`cgroup::enter`]); the process is born into the helper's.
 fn spawn_through_helper(
     init: &PidFd,
     kinds: Namespaces,
@@ -132,47 +134,48 @@ fn spawn_through_helper(
     child: Child,
     report: SeqSocket,
 ) -> Result<Option<(Pid, PidFd)>> {
+    let entrance = cgroup.entrance()?;
     let (ours, theirs) = SeqSocket::pair()?;
     let parts = Cell::new(Some((ours, theirs, child, report)));
-    let (helper, helper_fd) = Clone3::default().spawn(|| {
+    let clone = Clone3 { cgroup: cgroup.v2_dir(), ..Default::default() };
+    let (_, helper) = clone.spawn(|| {
         let Some((ours, theirs, child, report)) = parts.take() else { return 1 };
         drop(ours);
-        help(init, kinds, &theirs, child, report)
+        help(init, kinds, &entrance, &theirs, child, report)
     })?;
     let Some((ours, theirs, _, report)) = parts.take() else { return Ok(None) };
     drop((theirs, report));
-    // The process is born into the cgroups of the helper.
-    if let Err(error) = cgroup.join(helper) {
-        helper_fd.kill()?;
-        helper_fd.wait()?;
-        return Err(error.into());
-    }
-    ours.send(b"go", &[])?;
     let mut number = [0; 4];
     let received = ours.recv(&mut number);
-    helper_fd.wait()?;
+    helper.wait()?;
     let Some(mut received) = received? else { return Ok(None) };
     let pid = Pid::from_raw(i32::from_ne_bytes(number));
     Ok(pid.zip(received.fds.pop()).map(|(pid, fd)| (pid, PidFd::from(fd))))
 }
 
-fn help(init: &PidFd, kinds: Namespaces, link: &SeqSocket, child: Child, report: SeqSocket) -> i32 {
-    let mut word = [0; 2];
-    if !matches!(link.recv(&mut word), Ok(Some(_))) {
-        return 1;
-    }
-    let die = |error: linux::Error| {
-        let failed = failure(Step::JoinNamespace(kinds, Path::new("the container")), error.into());
+fn help(
+    init: &PidFd,
+    kinds: Namespaces,
+    entrance: &[OwnedFd],
+    link: &SeqSocket,
+    child: Child,
+    report: SeqSocket,
+) -> i32 {
+    let die = |step: Step<'_>, cause: Cause| {
         // A caller that is gone needs no report.
-        let _ = send(&report, &Frame::Failed(failed), &[]);
+        let _ = send(&report, &Frame::Failed(failure(step, cause)), &[]);
         1
     };
+    let join = Step::JoinNamespace(kinds, Path::new("the container"));
+    if let Err(error) = cgroup::enter(entrance) {
+        return die(Step::JoinCgroup, Cause::Reason(error.to_string()));
+    }
     if let Err(error) = enter(init, kinds) {
-        return die(error);
+        return die(join, error.into());
     }
     let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(&report, 3) else { return 1 };
     match child.spawn(SeqSocket::from(copy)) {
-        Err(error) => die(error),
+        Err(error) => die(join, error.into()),
         Ok((pid, pidfd)) => {
             let sent = link.send(&pid.as_raw_nonzero().get().to_ne_bytes(), &[pidfd.as_fd()]);
             i32::from(sent.is_err())

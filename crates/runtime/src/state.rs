@@ -131,7 +131,7 @@ impl StateDir {
             let mut file = fs::File::create(&new)?;
             file.set_permissions(Permissions::from_mode(0o600))?;
             file.write_all(&text)?;
-            fs::rename(&new, &path)
+            replace(&new, &path)
         };
         write().map_err(|e| file_error(&path, e))
     }
@@ -190,6 +190,18 @@ impl StateDir {
     }
 }
 
+/// Puts `new` in the place of `path`. Exchanged, not renamed over it: ext4 and btrfs write a file to the disk before it
+/// replaces another by name, and whoever removes it next waits for that. A state need not outlive a crash of the host:
+/// the boot id in it is another one then.
+fn replace(new: &Path, path: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => fs::remove_file(new),
+        // There is nothing to replace, or the file system cannot exchange.
+        Err(_) => fs::rename(new, path),
+    }
+}
+
 /// The ids under a root, in order.
 ///
 /// # Errors
@@ -242,7 +254,15 @@ impl State {
     /// # Errors
     /// [`Error::Cgroup`].
     pub fn open_cgroup(&self) -> Result<Cgroup> {
-        Ok(Cgroup::open(&Host::probe()?, &CgroupPath::new(&self.cgroup)?)?)
+        Ok(Cgroup::open(&Host::probe()?, &self.cgroup_path()?)?)
+    }
+
+    /// Where its cgroup is, whether it exists or not.
+    ///
+    /// # Errors
+    /// [`Error::Cgroup`] for a state that was tampered with.
+    pub fn cgroup_path(&self) -> Result<CgroupPath> {
+        Ok(CgroupPath::new(&self.cgroup)?)
     }
 }
 

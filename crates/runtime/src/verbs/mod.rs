@@ -43,7 +43,8 @@ fn file_error(path: &Path, source: impl Into<std::io::Error>) -> Error {
 
 /// Reads a document of bounded size.
 fn read_bounded(path: &Path) -> Result<Vec<u8>> {
-    let mut text = Vec::new();
+    // As large as most are, since reading to an end that is not known begins with 32 bytes.
+    let mut text = Vec::with_capacity(16 << 10);
     let file = std::fs::File::open(path).map_err(|e| file_error(path, e))?;
     file.take(MAX_CONFIG + 1).read_to_end(&mut text).map_err(|e| file_error(path, e))?;
     if text.len() as u64 > MAX_CONFIG {
