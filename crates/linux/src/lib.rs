@@ -6,6 +6,8 @@ pub mod bpf;
 pub mod caps;
 mod clone;
 pub mod descriptor;
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+mod entry;
 mod error;
 pub mod exe;
 mod exec;
