@@ -19,7 +19,7 @@ use rustix::pty::OpenptFlags;
 use crate::launch::{Launched, Parent, Stdio};
 use crate::plan::ProcessPlan;
 use crate::process::{Context, Entered, LoadFilter, trusted_proc};
-use crate::state::State;
+use crate::state::{Alive, State};
 use crate::step::{Cause, Failure, Frame, MAX_FRAME, Reporter, Step, failure, send};
 use crate::{Error, Result};
 
@@ -51,11 +51,16 @@ pub struct ExecRequest<'a> {
 /// # Errors
 /// [`Error::Wrong`] for a container that has ended, [`Error::Exec`] when the program cannot be executed, [`Error::Spec`].
 pub fn exec(state: &State, request: ExecRequest<'_>) -> Result<Launched> {
+    let alive = Alive { init: state.running_process()?, cgroup: state.open_cgroup()? };
+    exec_in(state, &alive, request)
+}
+
+/// As [`exec`], in a container that was looked at already.
+pub(crate) fn exec_in(state: &State, alive: &Alive, request: ExecRequest<'_>) -> Result<Launched> {
     let mut warnings = Vec::new();
     let plan = ProcessPlan::new(&request.process, None, &mut warnings)?;
-    let init = state.running_process()?;
+    let Alive { init, cgroup } = alive;
     let kinds = other_namespaces(state.pid)?;
-    let cgroup = state.open_cgroup()?;
     let filter = match request.seccomp {
         Some(profile) => Some(crate::filter::prepare(profile, request.seccomp_cache)?),
         None => None,
@@ -74,10 +79,10 @@ pub fn exec(state: &State, request: ExecRequest<'_>) -> Result<Launched> {
     let spawned = match request.parent {
         Parent::Sibling => {
             cgroup.join(rustix::process::getpid())?;
-            enter(&init, kinds)?;
+            enter(init, kinds)?;
             child.spawn(theirs)?
         }
-        Parent::Caller => match spawn_through_helper(&init, kinds, &cgroup, child, theirs)? {
+        Parent::Caller => match spawn_through_helper(init, kinds, cgroup, child, theirs)? {
             Some(spawned) => spawned,
             None => {
                 // The helper ended before there was a process: its last message says why.

@@ -84,6 +84,14 @@ impl std::fmt::Display for Status {
     }
 }
 
+/// What a container that has not ended is reached by.
+pub(crate) struct Alive {
+    /// Its first process.
+    pub init: PidFd,
+    /// Its cgroup.
+    pub cgroup: Cgroup,
+}
+
 /// The directory of one container under the runtime's root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDir {
@@ -177,16 +185,22 @@ impl StateDir {
     /// # Errors
     /// [`Error::Cgroup`] when its cgroup cannot be asked.
     pub fn status(&self, state: &State) -> Result<Status> {
+        self.look(state).map(|(status, _)| status)
+    }
+
+    /// The status, and of a container that has not ended what was opened to tell it.
+    pub(crate) fn look(&self, state: &State) -> Result<(Status, Option<Alive>)> {
         if state.pid == 0 {
-            return Ok(Status::Creating);
+            return Ok((Status::Creating, None));
         }
-        if state.process()?.is_none() {
-            return Ok(Status::Stopped);
-        }
-        if state.open_cgroup()?.is_frozen()? {
-            return Ok(Status::Paused);
-        }
-        Ok(if self.path.join(EXEC_FIFO).exists() { Status::Created } else { Status::Running })
+        let Some(init) = state.process()? else { return Ok((Status::Stopped, None)) };
+        let cgroup = state.open_cgroup()?;
+        let status = match cgroup.is_frozen()? {
+            true => Status::Paused,
+            false if self.path.join(EXEC_FIFO).exists() => Status::Created,
+            false => Status::Running,
+        };
+        Ok((status, Some(Alive { init, cgroup })))
     }
 }
 

@@ -7,7 +7,7 @@ use cgroup::{Cgroup, CgroupPath, Controllers, Host};
 use oci_spec::runtime::{Hook, Spec};
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::{CONFIG, console, delete, file_error, parse_spec, read_bounded, write_atomically};
+use super::{CONFIG, console, delete, file_error, parse_spec, read_bounded, seccomp_cache, write_atomically};
 use crate::launch::{Launch, Launched, Parent, Root, Start, Stdio, launch_on};
 use crate::state::{EXEC_FIFO, State, StateDir, boot_id, process_stat};
 use crate::{Error, Result};
@@ -137,6 +137,8 @@ fn fill(
     dir.write(&state)?;
     let copy = dir.path().join(CONFIG);
     std::fs::write(&copy, config).map_err(|e| file_error(&copy, e))?;
+    let has_filter = spec.linux().as_ref().is_some_and(|linux| linux.seccomp().is_some());
+    let cache = if has_filter { seccomp_cache(&request.root) } else { None };
     let launch = Launch {
         id: &request.id,
         spec,
@@ -150,7 +152,7 @@ fn fill(
         parent: Parent::Caller,
         cgroup_default: Some(cgroup.to_string()),
         controllers: Controllers::All,
-        seccomp_cache: None,
+        seccomp_cache: cache.as_deref(),
         keep_fds: request.preserve_fds,
         no_pivot: request.no_pivot,
         no_new_keyring: request.no_new_keyring,
