@@ -66,19 +66,14 @@ fn print(groups: &[Group]) {
     for group in groups.iter().filter(|group| !group.contenders.is_empty()) {
         println!("{}", group.name);
         println!(
-            "  {:<30} {:>9} {:>9} {:>9} {:>7} {:>9}",
+            "  {:<34} {:>9} {:>9} {:>9} {:>7} {:>9}",
             "", "median ms", "p10", "p90", "ratio", "peak MiB"
         );
-        let mut ours = group.contenders.iter().filter(|contender| contender.name == group.base);
-        let base = ours.next().map_or(f64::NAN, |contender| contender.quantile(0.5));
         for contender in &group.contenders {
             let [low, median, high] = [0.1, 0.5, 0.9].map(|p| contender.quantile(p));
             let peak = contender.peak_kib() as f64 / 1024.0;
-            println!(
-                "  {:<30} {median:>9.2} {low:>9.2} {high:>9.2} {:>7.2} {peak:>9.1}",
-                contender.name,
-                median / base
-            );
+            let ratio = group.ratio(contender).map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}"));
+            println!("  {:<34} {median:>9.2} {low:>9.2} {high:>9.2} {ratio:>7} {peak:>9.1}", contender.name);
         }
     }
 }
@@ -89,7 +84,7 @@ fn to_json(groups: &[Group], rounds: usize) -> Value {
             json!({
                 "group": group.name, "contender": contender.name, "rounds": rounds,
                 "median_ms": contender.quantile(0.5), "p10_ms": contender.quantile(0.1),
-                "p90_ms": contender.quantile(0.9), "peak_kib": contender.peak_kib(),
+                "p90_ms": contender.quantile(0.9), "ratio": group.ratio(contender), "peak_kib": contender.peak_kib(),
             })
         })
     });

@@ -5,10 +5,16 @@ use std::process::Command;
 
 use super::contender::Contender;
 use super::groups::{Group, Made, installed, release, text};
-use super::room::once;
+use super::room::{Place, once};
 
 /// The image's name in every engine.
 const IMAGE: &str = "sampan-bench:latest";
+
+/// podman raises limits unless it is told which, and that needs CAP_SYS_RESOURCE; its crun refuses a hybrid host.
+const PODMAN: (&[&str], Place) =
+    (&["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"], Place::WithoutCgroup2);
+/// Any other engine.
+const NO_FLAGS: (&[&str], Place) = (&[], Place::Host);
 
 /// The engines that are here, and what is to be undone at the end.
 pub(super) struct Engines {
@@ -41,9 +47,11 @@ impl Engines {
             [("engine run --rm, no network", "none"), ("engine run --rm, host's network", "host")]
         {
             let contenders = callers.iter().map(|(name, words)| {
-                let run = ["run", "--rm", "--network", network, IMAGE, "/bin/true"];
-                let words: Vec<&str> = words.iter().map(String::as_str).chain(run).collect();
-                Contender::new(name, &[&words])
+                let (flags, place) = if *name == "podman" { PODMAN } else { NO_FLAGS };
+                let words = words.iter().map(String::as_str).chain(["run", "--rm", "--network", network]);
+                let words: Vec<&str> =
+                    words.chain(flags.iter().copied()).chain([IMAGE, "/bin/true"]).collect();
+                Contender::new(name, &[&words]).at(place)
             });
             let contenders: Vec<Contender> = contenders.collect();
             engines.groups.push(Group { name, base: "sampan".into(), contenders });
@@ -66,9 +74,8 @@ impl Engines {
 fn ours(scratch: &Path, tarball: &str) -> Made<Vec<String>> {
     release("sampan-runtime")?;
     let program = text(&release("sampan")?)?;
-    let data = format!("SAMPAN_DATA_ROOT={}", text(&scratch.join("data"))?);
-    let run = format!("SAMPAN_RUN_ROOT={}", text(&scratch.join("run"))?);
-    let words = ["env", &data, &run, &program].map(str::to_owned).to_vec();
+    let (data, run) = (text(&scratch.join("data"))?, text(&scratch.join("run"))?);
+    let words = [&program, "--data-root", &data, "--run-root", &run].map(str::to_owned).to_vec();
     let import: Vec<&str> =
         words.iter().map(String::as_str).chain(["image", "import", tarball, IMAGE]).collect();
     once(&import)?;

@@ -23,6 +23,14 @@ pub(super) struct Group {
     pub(super) contenders: Vec<Contender>,
 }
 
+impl Group {
+    /// A contender's median beside ours; none where ours does not run.
+    pub(super) fn ratio(&self, contender: &Contender) -> Option<f64> {
+        let base = self.contenders.iter().find(|other| other.name == self.base)?;
+        Some(contender.quantile(0.5) / base.quantile(0.5))
+    }
+}
+
 /// One runtime, where it can run.
 struct Runtime {
     name: String,
