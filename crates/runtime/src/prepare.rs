@@ -20,7 +20,7 @@ use crate::{Error, Result};
 pub(crate) fn prepare(
     request: &mut Launch<'_>,
     plan: &Plan,
-    in_cgroup: bool,
+    of_cgroup: bool,
     report: &mut Reporter<'_>,
 ) -> Result<Prepared> {
     let filter = match request.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()) {
@@ -66,7 +66,8 @@ pub(crate) fn prepare(
         nodes,
         host_null,
         joins,
-        wait_for_go: in_cgroup || plan.namespaces.user(),
+        in_cgroup: false,
+        wait_for_go: of_cgroup || plan.namespaces.user(),
         filter,
         stdio,
         start,

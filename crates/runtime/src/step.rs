@@ -17,8 +17,10 @@ use crate::plan::{CapPlan, Device, Mount, MountKind, Rlimit};
 pub enum Step<'a> {
     /// Read the bundle's configuration and decide everything.
     Plan,
-    /// Make the container's cgroup with its limits.
+    /// Make the container's cgroup in the v2 hierarchy.
     Cgroup(&'a str),
+    /// Make it in the v1 hierarchies, and set its limits.
+    Limits(&'a str),
     /// Make the overlay of image layers and the container's own layer.
     Overlay(usize),
     /// The same, with the owners of all layers mapped.
@@ -118,7 +120,10 @@ impl Step<'_> {
     pub fn what(&self) -> String {
         match self {
             Self::Plan => "check the configuration and plan the container".into(),
-            Self::Cgroup(path) => format!("make the cgroup {path} and set its limits"),
+            Self::Cgroup(path) => format!("make the cgroup {path}"),
+            Self::Limits(path) => {
+                format!("set the limits of the cgroup {path}, made in the v1 hierarchies too")
+            }
             Self::Overlay(layers) => format!("stack {layers} image layers under a layer of its own"),
             Self::MappedOverlay(layers) => {
                 format!("stack {layers} image layers under a layer of its own, with their owners mapped")
@@ -176,7 +181,8 @@ impl Step<'_> {
     pub fn call(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Plan => "none",
-            Self::Cgroup(_) => "mkdir, write",
+            Self::Cgroup(_) => "mkdir",
+            Self::Limits(_) => "mkdir, write",
             Self::Overlay(_) => "fsopen(\"overlay\"), fsconfig, fsmount",
             Self::MappedOverlay(_) => {
                 "clone3(CLONE_NEWUSER), open_tree(OPEN_TREE_CLONE), mount_setattr(MOUNT_ATTR_IDMAP), setfsuid, \
@@ -196,7 +202,7 @@ impl Step<'_> {
             Self::Hooks(_) => "fork, execve",
             Self::JoinNamespace(..) => "setns",
             Self::BecomeRoot => "setresgid(0, 0, 0), setresuid(0, 0, 0)",
-            Self::JoinCgroup => "write(cgroup.procs)",
+            Self::JoinCgroup => "write(tasks, 0)",
             Self::CgroupNamespace => "unshare(CLONE_NEWCGROUP)",
             Self::TimeOffsets => "unshare(CLONE_NEWTIME), write(/proc/self/timens_offsets), setns",
             Self::Loopback => "ioctl(SIOCSIFFLAGS, IFF_UP)",
@@ -238,7 +244,10 @@ impl Step<'_> {
     /// A shell command that does the same by hand; empty where no tool does.
     pub fn shell(&self) -> String {
         match self {
-            Self::Cgroup(path) => format!("mkdir /sys/fs/cgroup/*/{}", path.trim_start_matches('/')),
+            Self::Cgroup(path) => format!("mkdir /sys/fs/cgroup/unified{path}"),
+            Self::Limits(path) => {
+                format!("mkdir /sys/fs/cgroup/*{path}; echo LIMIT > /sys/fs/cgroup/*{path}/...")
+            }
             Self::Overlay(_) | Self::MappedOverlay(_) => {
                 "mount -t overlay overlay -o lowerdir=...,upperdir=upper,workdir=work rootfs".into()
             }
@@ -253,7 +262,7 @@ impl Step<'_> {
             Self::JoinNamespace(kind, path) => {
                 format!("nsenter --{}={}", long_option(kind.file_name().unwrap_or("?")), path.display())
             }
-            Self::JoinCgroup => "echo $$ > /sys/fs/cgroup/.../cgroup.procs".into(),
+            Self::JoinCgroup => "echo 0 > /sys/fs/cgroup/.../tasks".into(),
             Self::CgroupNamespace => "unshare --cgroup".into(),
             Self::TimeOffsets => "unshare --time --monotonic SECONDS --boottime SECONDS".into(),
             Self::Loopback => "ip link set lo up".into(),

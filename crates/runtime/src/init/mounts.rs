@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use linux::mount::{MountAttr, clone_path, mount_id};
-use linux::{FsContext, MountFd, Namespaces, Propagation, RootDir};
+use linux::{FsContext, MountFd, Namespaces, Propagation, RootDir, SeqSocket};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
@@ -26,11 +26,16 @@ pub(super) fn mount_all(
     plan: &Plan,
     prepared: &mut Prepared,
     root: &RootDir,
+    socket: &SeqSocket,
     report: &mut Reporter<'_>,
 ) -> Result<Mounted, Failure> {
     let mut mounted = Mounted::default();
-    for (mount, bind) in plan.mounts.iter().zip(&mut prepared.binds) {
-        report.step(Step::Mount(mount), || one(plan, mount, bind.take(), root, &mut mounted))?;
+    for (i, mount) in plan.mounts.iter().enumerate() {
+        if matches!(mount.kind, MountKind::Cgroup) {
+            super::enter_cgroup(plan, prepared, socket, report)?;
+        }
+        let bind = prepared.binds.get_mut(i).and_then(Option::take);
+        report.step(Step::Mount(mount), || one(plan, mount, bind, root, &mut mounted))?;
     }
     Ok(mounted)
 }
