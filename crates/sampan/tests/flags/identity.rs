@@ -108,7 +108,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         flag: "add-host",
         words: &["--add-host", "db:10.0.0.7", "--add-host", "v6=[2001:db8::1]"],
-        look: Look::Inside("grep -E 'db|v6' /etc/hosts || true"),
+        look: Look::Inside("grep -E '[[:space:]](db|v6)$' /etc/hosts || true"),
         without: Want::Is(""),
         with: Want::Is("10.0.0.7\tdb\n2001:db8::1\tv6"),
     },
