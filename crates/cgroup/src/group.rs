@@ -190,6 +190,31 @@ impl Cgroup {
         self.set_devices(&limits.devices)
     }
 
+    /// [`Cgroup::set`] as commands of a shell, one for each file.
+    ///
+    /// # Errors
+    /// Those of limits that the version does not have.
+    pub fn by_hand(&self, limits: &Limits) -> Result<Vec<String>> {
+        let version = if self.pure_v2() { Version::V2 } else { Version::V1 };
+        let file = |controller: Option<&str>, file: &str| {
+            Some(self.directory(controller.filter(|_| !self.pure_v2()))?.join(file).display().to_string())
+        };
+        let mut commands = Vec::new();
+        for write in writes(limits, version)? {
+            if let Some(path) = file(write.controller, &write.file) {
+                commands.push(format!("echo {} > {path}", write.value));
+            }
+        }
+        if self.v1("devices").is_some() {
+            for (name, line) in crate::devices::v1_lines(&limits.devices)? {
+                if let Some(path) = file(Some("devices"), name) {
+                    commands.push(format!("echo {line} > {path}"));
+                }
+            }
+        }
+        Ok(commands)
+    }
+
     fn apply(&self, write: &Write, limits: &Limits) -> Result<()> {
         let dir = match write.controller {
             Some(controller) if !self.pure_v2() => self.v1(controller).ok_or(controller),

@@ -191,7 +191,7 @@ fn help(
         return die(Step::LiftLimits, cause);
     }
     if let Err(error) = cgroup::enter(entrance) {
-        return die(Step::JoinCgroup, Cause::Reason(error.to_string()));
+        return die(Step::JoinCgroup(Path::new("")), Cause::Reason(error.to_string()));
     }
     if let Err(error) = enter(init, kinds) {
         return die(join, error.into());

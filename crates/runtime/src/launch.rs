@@ -1,6 +1,6 @@
 //! Starting a container: everything the creator does, from the configuration to a running first process.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -191,9 +191,14 @@ impl Place {
 
     /// Makes the rest; returns init's way in.
     fn complete(&self, cgroup: &mut Cgroup, report: &mut Reporter<'_>) -> Result<Vec<OwnedFd>> {
-        report.timed(Step::Limits(self.path.as_str()), || {
+        let by_hand = OnceCell::new();
+        let explains = report.explains();
+        report.timed(Step::Limits(self.path.as_str(), &by_hand), || {
             cgroup.add_legacy(&self.host, &self.controllers)?;
             cgroup.set(&self.limits)?;
+            if explains {
+                by_hand.get_or_init(|| cgroup.by_hand(&self.limits).unwrap_or_default());
+            }
             Ok(cgroup.entrance()?)
         })
     }
@@ -309,7 +314,7 @@ impl Creation {
         if let Some(Privileges { maps, rlimits, oom_score_adj }) = privileges {
             let pid = self.child()?.pid;
             if let Some(maps) = maps {
-                report.step(Step::IdMaps, || write_maps(pid, maps))?;
+                report.step(Step::IdMaps(maps), || write_maps(pid, maps))?;
             }
             if !rlimits.is_empty() || oom_score_adj.is_some() {
                 report.step(Step::LiftLimits, || lift_limits(pid, rlimits, *oom_score_adj))?;

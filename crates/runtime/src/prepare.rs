@@ -29,8 +29,8 @@ pub(crate) fn prepare(
         ),
         None => None,
     };
-    let mut spaces =
-        UserNamespaces::new(&plan.namespaces).map_err(|cause| Error::from(failure(Step::IdMaps, cause)))?;
+    let mut spaces = UserNamespaces::new(&plan.namespaces)
+        .map_err(|cause| Error::from(failure(Step::IdMaps(&plan.namespaces.maps), cause)))?;
     let joins = open_joins(plan, report)?;
     let (root, attach_at) = open_root(request, &mut spaces, report)?;
     let mut binds = Vec::with_capacity(plan.mounts.len());
@@ -99,9 +99,9 @@ fn open_root(
             // Where ids are the same on both sides there is nothing to map, and a runtime that is in a user namespace
             // itself could not.
             let mount = if spaces.maps().is_none_or(IdMaps::is_identity) {
-                report.step(Step::Overlay(overlay.lowers.len()), || overlay.mount())?
+                report.step(Step::Overlay(overlay), || overlay.mount())?
             } else {
-                report.step(Step::MappedOverlay(overlay.lowers.len()), || match spaces.own()? {
+                report.step(Step::MappedOverlay(overlay), || match spaces.own()? {
                     Some(space) => overlay.mount_idmapped(space),
                     None => Ok(overlay.mount()?),
                 })?

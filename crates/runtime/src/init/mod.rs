@@ -10,7 +10,7 @@ mod reaper;
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use linux::mount::MountAttr;
 use linux::{MountFd, Namespaces, Propagation, RootDir, SeqSocket};
@@ -192,10 +192,9 @@ fn enter_cgroup(
         return Ok(());
     }
     if prepared.wait_for_go {
-        let entrance = wait_for_go(socket).map_err(|cause| failure(Step::JoinCgroup, cause))?;
-        report.step(Step::JoinCgroup, || {
-            cgroup::enter(&entrance).map_err(|error| Cause::Reason(error.to_string()))
-        })?;
+        let step = Step::JoinCgroup(plan.cgroup_path.as_deref().unwrap_or(Path::new("")));
+        let entrance = wait_for_go(socket).map_err(|cause| failure(step, cause))?;
+        report.step(step, || cgroup::enter(&entrance).map_err(|error| Cause::Reason(error.to_string())))?;
     }
     // The root of a cgroup namespace is the cgroup that its maker is in.
     if plan.namespaces.new.contains(Namespaces::CGROUP) {
@@ -246,7 +245,7 @@ fn prepare_proc(plan: &Plan, report: &mut Reporter<'_>) -> Result<Option<OwnedFd
     }
     let proc = trusted_proc().map_err(|error| failure(Step::Sysctl("", ""), error.into()))?;
     if !offsets.is_empty() {
-        report.step(Step::TimeOffsets, || set_time_offsets(&plan.namespaces, &proc))?;
+        report.step(Step::TimeOffsets(offsets), || set_time_offsets(&plan.namespaces, &proc))?;
     }
     Ok(Some(proc))
 }
