@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a development tool speaks to its terminal")]
 
 mod bench;
+mod kill;
 mod vm;
 
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ cargo xtask vm test [CRATE...]    run the crates' tests there (default: every cr
 cargo xtask bench run [N [RUNTIME...]]
                                   N rounds (default 30) of run, create+start+delete, exec and an engine's run --rm,
                                   beside the peers installed and more runtimes by path
+cargo xtask kill run|rm [N]       kill `sampan run -d` or `sampan rm -f` at every (Nth) system call, and see what is left
 ";
 
 /// What a task ends with: a message for people when it failed.
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         ["vm", "test", crates @ ..] => vm::test(crates),
         ["vm", command @ ..] if !command.is_empty() => vm::run(command),
         ["bench", "run", rest @ ..] => bench::run(rest),
+        ["kill", sweep, rest @ ..] => kill::run(sweep, rest),
         _ => Err(USAGE.into()),
     };
     match outcome {

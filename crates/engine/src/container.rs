@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use monitor::{Exit, Phase};
 use serde::{Deserialize, Serialize};
 
 use crate::{ContainerId, ContainerSpec, Engine, Error, Name, Result, files};
+
+/// How long a monitor may take to say what it is doing.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `summary.json`: what a list shows, in one small file. Written last, and first to be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,13 +190,46 @@ impl Engine {
     /// # Errors
     /// As [`Engine::summary`].
     pub fn inspect(&self, id: &ContainerId) -> Result<Container> {
+        let state = self.state(id)?;
+        // Not shown, but without them it can neither be started nor adopted: better told here than then.
+        self.document::<monitor::Task>(id, "task.json")?;
+        if matches!(state.status, Status::Running | Status::Paused) {
+            self.check_run(id)?;
+        }
         Ok(Container {
-            state: self.state(id)?,
+            state,
             summary: self.summary(id)?,
             spec: self.spec(id)?,
             config: self.config(id)?,
             directory: self.data_of(id),
         })
+    }
+
+    /// Whether the state by which a running container would be adopted can be read.
+    fn check_run(&self, id: &ContainerId) -> Result<()> {
+        let path = self.run_of(id).join("state.json");
+        match files::read::<runtime::State>(&path)? {
+            Some(_) => Ok(()),
+            // It may have ended just now.
+            None if !self.state(id)?.status.is_live() || path.exists() => Ok(()),
+            None => Err(Error::Damaged { path, why: "it is missing".into() }),
+        }
+    }
+
+    /// What the container's monitor says, in its file or, while there is none that can be read, itself.
+    fn live(&self, id: &ContainerId) -> Result<Option<monitor::Status>> {
+        let run = self.run_of(id);
+        let written: Result<Option<monitor::Status>> = files::read(&run.join("status.json"));
+        if let Ok(Some(_)) = written {
+            return written;
+        }
+        // It is armed, or starting, or somebody has damaged its file.
+        let Some(mut session) = monitor::client::connect(&run)? else { return written };
+        session.send(&monitor::Request::Status, &[])?;
+        match session.next_event(Some(PATIENCE)) {
+            Ok((monitor::Event::Status(status), _)) => Ok(Some(status)),
+            Ok(_) | Err(_) => written,
+        }
     }
 
     /// What a container is doing now. One that lost its monitor gets a new one first, which finds out.
@@ -204,7 +241,7 @@ impl Engine {
         if run.exists() && !monitor::client::is_monitored(&run)? {
             self.take_over(id)?;
         }
-        let live: Option<monitor::Status> = files::read(&run.join("status.json"))?;
+        let live = self.live(id)?;
         let exit: Option<Exit> = files::read(&self.data_of(id).join("exit.json"))?;
         let status = match live.as_ref().map(|live| live.phase) {
             Some(Phase::Running) => Status::Running,

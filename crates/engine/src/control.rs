@@ -1,6 +1,6 @@
 //! Verbs that a monitor carries out: start, stop, restart, kill, pause, unpause, rename.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use monitor::{Event, Op, Request, Session, Task};
 
@@ -23,12 +23,28 @@ impl Engine {
             }
             Status::Created | Status::Exited | Status::Restarting => {}
         }
-        let mut session = self.session(id)?;
-        session.send(&Request::Start { explain: false }, &[])?;
-        match self.answer(id, &mut session, Op::Start, Some(PATIENCE))? {
-            Event::Started { warnings, .. } => Ok(warnings),
-            _ => Ok(Vec::new()),
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut session = self.session(id)?;
+            let asked = session.send(&Request::Start { explain: false }, &[]).map_err(Error::from);
+            match asked.and_then(|()| self.answer(id, &mut session, Op::Start, Some(PATIENCE))) {
+                Ok(Event::Started { warnings, .. }) => return Ok(warnings),
+                Ok(_) => return Ok(Vec::new()),
+                // Of two who start it at once, one is too late for it.
+                Err(Error::Monitor(monitor::Error::Reported(_) | monitor::Error::Gone))
+                    if self.is_running(id) =>
+                {
+                    return Ok(Vec::new());
+                }
+                // It was about to leave when it was asked, or was killed.
+                Err(Error::Monitor(monitor::Error::Gone)) if Instant::now() < deadline => {}
+                Err(error) => return Err(error),
+            }
         }
+    }
+
+    fn is_running(&self, id: &ContainerId) -> bool {
+        self.state(id).is_ok_and(|state| state.status == Status::Running)
     }
 
     /// Asks a container to end, and kills it after `timeout_s` (its own without it; negative waits for ever).

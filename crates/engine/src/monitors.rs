@@ -72,7 +72,11 @@ impl Engine {
     fn spawn(&self, id: &ContainerId, adopt: bool) -> Result<Session> {
         let mut session = self.launch_monitor(id, adopt)?;
         // It answers once it has the lock, or says that it could not get it.
-        session.send(&monitor::Request::Status, &[])?;
+        match session.send(&monitor::Request::Status, &[]) {
+            // It has left already, and has said why.
+            Ok(()) | Err(monitor::Error::Gone) => {}
+            Err(error) => return Err(error.into()),
+        }
         match session.next_event(Some(PATIENCE)) {
             Ok((Event::Status(_), _)) => Ok(session),
             Ok((Event::Error { failure, .. }, _)) => Err(monitor::Error::from(failure).into()),

@@ -19,20 +19,27 @@ impl Engine {
     /// # Errors
     /// [`Error::Conflict`] for one that runs, without `force`.
     pub fn remove(&self, id: &ContainerId, force: bool, volumes: bool) -> Result<()> {
-        let status = match self.state(id) {
-            Ok(state) => state.status,
-            // What cannot be read can still be removed by force.
-            Err(_) if force => Status::Running,
-            Err(error) => return Err(error),
-        };
-        if status.is_live() {
-            if !force {
-                return Err(refusal(id, status));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = match self.state(id) {
+                Ok(state) => state.status,
+                // What cannot be read can still be removed by force.
+                Err(_) if force => Status::Running,
+                Err(error) => return Err(error),
+            };
+            if status.is_live() {
+                if !force {
+                    return Err(refusal(id, status));
+                }
+                self.kill_for_removal(id)?;
             }
-            self.kill_for_removal(id)?;
+            let auto_remove = self.summary(id).is_ok_and(|summary| summary.auto_remove);
+            match self.remove_ended(id, volumes || auto_remove) {
+                // It was being started, and runs now.
+                Err(Error::Conflict(_)) if force && Instant::now() < deadline => {}
+                other => return other,
+            }
         }
-        let auto_remove = self.summary(id).is_ok_and(|summary| summary.auto_remove);
-        self.remove_ended(id, volumes || auto_remove)
     }
 
     /// The end of a `--rm` container that runs no more: what the monitor's clean-up and an attached client call.
@@ -48,7 +55,11 @@ impl Engine {
         // Without a monitor, or with one that cannot begin because the container's documents are damaged, what runs is
         // found by its cgroup.
         let Ok(Some(mut session)) = self.living(id) else { return Ok(()) };
-        session.send(&Request::Stop { signal: Some(signal::KILL), timeout_s: Some(0) }, &[])?;
+        match session.send(&Request::Stop { signal: Some(signal::KILL), timeout_s: Some(0) }, &[]) {
+            Ok(()) => {}
+            Err(monitor::Error::Gone) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
         loop {
             match session.next_event(Some(PATIENCE)) {
                 Ok((Event::Ok { .. }, _)) | Err(monitor::Error::Gone) => return Ok(()),

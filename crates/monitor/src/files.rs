@@ -52,6 +52,12 @@ pub(crate) fn lock(run: &Path, id: &str) -> Result<File> {
     loop {
         match std::fs::DirBuilder::new().recursive(true).mode(0o700).create(run) {
             Ok(()) => {}
+            // It was there, and was removed by its last holder before it could be seen to be a directory.
+            Err(error)
+                if error.kind() == std::io::ErrorKind::AlreadyExists && (run.is_dir() || !run.exists()) =>
+            {
+                continue;
+            }
             Err(error) => return Err(Error::file("make", run)(error)),
         }
         let mut options = File::options();
@@ -146,15 +152,31 @@ pub(crate) fn write_json<T: Serialize>(dir: &Path, name: &str, document: &T, dur
     let mut options = File::options();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&new).map_err(Error::file("create", &new))?;
-    file.write_all(&bytes).map_err(Error::file("write", &new))?;
-    if durable {
-        file.sync_data().map_err(Error::file("sync", &new))?;
+    let written = file
+        .write_all(&bytes)
+        .and_then(|()| if durable { file.sync_data() } else { Ok(()) })
+        .map_err(Error::file("write", &new))
+        .and_then(|()| std::fs::rename(&new, &path).map_err(Error::file("rename to", &path)));
+    if written.is_err() {
+        remove_all(dir, &[&format!(".{name}")]);
     }
-    std::fs::rename(&new, &path).map_err(Error::file("rename to", &path))?;
+    written?;
     if durable {
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::file("sync", dir))?;
     }
     Ok(())
+}
+
+/// Writes a JSON document over the one that is there, in the room that it has already: on a full disk a document that a
+/// crash may tear is better than one that is not true.
+pub(crate) fn overwrite_json<T: Serialize>(dir: &Path, name: &str, document: &T) -> Result<()> {
+    let path = dir.join(name);
+    let bytes =
+        serde_json::to_vec(document).map_err(|source| Error::Document { path: path.clone(), source })?;
+    let mut file = File::options().write(true).open(&path).map_err(Error::file("open", &path))?;
+    file.write_all(&bytes)
+        .and_then(|()| file.set_len(bytes.len() as u64))
+        .map_err(Error::file("write", &path))
 }
 
 /// Removes files of a directory; those that are not there are no error.

@@ -7,6 +7,7 @@
 mod bundle;
 mod host;
 pub mod invariants;
+pub mod points;
 
 pub use bundle::{BUSYBOX, Bundle};
 pub use host::{Host, Run, binary};

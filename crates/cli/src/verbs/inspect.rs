@@ -79,7 +79,7 @@ fn find(engine: &Engine, name: &str, kind: Kind) -> Result<Value, Box<dyn Fault>
         Kind::Container => container().map_err(boxed),
         Kind::Image => image(),
         Kind::Any => match container() {
-            Err(error) if error.kind() == fault::Kind::NotFound => image(),
+            Err(engine::Error::NotFound(_)) => image(),
             other => other.map_err(boxed),
         },
     }

@@ -1,6 +1,4 @@
 use engine::Engine;
-use fault::{Fault, Kind};
-
 use super::each;
 use crate::Outcome;
 
@@ -23,7 +21,7 @@ impl Args {
             let removed = engine.resolve(name).and_then(|id| engine.remove(&id, self.force, self.volumes));
             match removed {
                 Ok(()) => println!("{name}"),
-                Err(error) if self.force && error.kind() == Kind::NotFound => crate::tell(&error),
+                Err(error @ engine::Error::NotFound(_)) if self.force => crate::tell(&error),
                 Err(error) => return Err(error.into()),
             }
             Ok(())

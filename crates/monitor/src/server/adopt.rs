@@ -15,7 +15,7 @@ use super::{Monitor, Running};
 use crate::exit::{Exit, Phase, Status};
 use crate::protocol::Event;
 use crate::task::LogDriver;
-use crate::{Error, Result, files};
+use crate::{Result, files};
 
 impl Monitor {
     /// Goes on where the dead monitor stopped: with its program if that still runs, else with its end.
@@ -48,7 +48,7 @@ impl Monitor {
             return self.resume_pause();
         }
         let why = match &state {
-            Err(error @ (Error::Document { .. } | Error::TooLarge { .. })) => {
+            Err(error) if matches!(phase, Some(Phase::Running | Phase::Paused)) => {
                 format!("it had to be ended when its monitor had died: {error}")
             }
             _ => self.unseen_end().to_owned(),

@@ -14,6 +14,11 @@ impl Monitor {
         self.record(&exit);
         self.phase = Phase::Exited;
         self.let_go();
+        if let Some(failure) = self.failed_start.take() {
+            for session in std::mem::take(&mut self.also_starting) {
+                self.fail(session, Op::Start, failure.clone());
+            }
+        }
         if let Some(stopping) = self.stopping.take() {
             for session in stopping.waiting {
                 self.tell(session, &Event::Ok { op: Op::Stop });

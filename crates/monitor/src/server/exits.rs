@@ -166,7 +166,8 @@ impl Monitor {
     pub(super) fn record(&self, exit: &Exit) {
         // A full disk must not keep the container's users from hearing of its end; the event carries the same.
         let durable = !self.task.auto_remove && !exit.finished_at.is_empty();
-        let _ = files::write_json(&self.data, files::EXIT, exit, durable);
+        let _ = files::write_json(&self.data, files::EXIT, exit, durable)
+            .or_else(|_| files::overwrite_json(&self.data, files::EXIT, exit));
     }
 
     /// Tells those whom this end concerns.

@@ -170,6 +170,10 @@ struct Monitor {
     output: output::Output,
     input: input::Input,
     size: Option<(u16, u16)>,
+    /// Sessions that asked for a start which was under way already: its outcome is theirs, too.
+    also_starting: Vec<SessionId>,
+    /// Why the start failed, until those sessions are told.
+    failed_start: Option<Failure>,
     stopping: Option<Stopping>,
     stopped_by_user: bool,
     restart_count: u32,
@@ -178,6 +182,8 @@ struct Monitor {
     armed_until: Option<Instant>,
     rest_at: Option<Instant>,
     last_exit: Option<Exit>,
+    /// Lost log bytes as `status.json` last told them, and when.
+    published_dropped: (u64, Instant),
     /// Nothing is left to do but to send what waits.
     leaving: bool,
 }
@@ -185,8 +191,18 @@ struct Monitor {
 impl Monitor {
     /// Becomes the container's monitor: reads the task and takes the lock.
     fn new(options: &Options) -> Result<Self> {
-        let task: Task = files::read_json(&options.data.join(files::TASK))?;
-        let lock = files::lock(&options.run, &task.id)?;
+        let id = options.run.file_name().unwrap_or_default().to_string_lossy();
+        let lock = files::lock(&options.run, &id)?;
+        // Only under the lock: who removes the container has it, too.
+        let task: Task = match files::read_json(&options.data.join(files::TASK)) {
+            Ok(task) => task,
+            Err(error) => {
+                if !options.data.exists() {
+                    files::clear(&options.run);
+                }
+                return Err(error);
+            }
+        };
         let last_exit = files::read_json(&options.data.join(files::EXIT)).ok();
         let oom_score = home::settle();
         let signals = home::child_signals()?;
@@ -209,6 +225,8 @@ impl Monitor {
             output: output::Output::default(),
             input: input::Input::default(),
             size: None,
+            also_starting: Vec::new(),
+            failed_start: None,
             stopping: None,
             stopped_by_user: false,
             restart_count: 0,
@@ -217,6 +235,7 @@ impl Monitor {
             armed_until: None,
             rest_at: None,
             last_exit,
+            published_dropped: (0, Instant::now()),
             leaving: false,
         })
     }

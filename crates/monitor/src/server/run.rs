@@ -21,6 +21,8 @@ const ARMED_FOR: Duration = Duration::from_secs(10);
 const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Without events for so long, the memory that only busy times need is given back.
 const REST_AFTER: Duration = Duration::from_millis(300);
+/// Less than the time after which a quiet monitor rests, so that the last number is told, too.
+const TELL_DROPPED_EVERY: Duration = Duration::from_millis(250);
 /// Clients at a time.
 const MAX_SESSIONS: usize = 256;
 /// Packets of one session in a row, so that others get their turn.
@@ -41,6 +43,7 @@ impl Monitor {
             self.check_deadlines();
             self.settle_sessions();
             self.regulate_output()?;
+            self.publish_dropped();
         }
         self.say_last_words()?;
         self.clean_up();
@@ -132,6 +135,15 @@ impl Monitor {
             (true, None) => self.armed_until = Some(Instant::now() + ARMED_FOR),
             (false, Some(_)) => self.armed_until = None,
             _ => {}
+        }
+    }
+
+    /// Tells `inspect` how much of the output is lost on a full disk, not more often than a person would look.
+    fn publish_dropped(&mut self) {
+        let dropped = self.log_dropped();
+        if dropped != self.published_dropped.0 && self.published_dropped.1.elapsed() >= TELL_DROPPED_EVERY {
+            self.published_dropped = (dropped, Instant::now());
+            self.publish();
         }
     }
 

@@ -15,7 +15,7 @@ use super::jobs::{ContainerJob, container};
 use super::session::SessionId;
 use super::{Monitor, Running};
 use crate::exit::{Exit, Phase};
-use crate::protocol::{Event, Failure, Op};
+use crate::protocol::{Event, Failure};
 use crate::task::LogDriver;
 use crate::{Error, Result, files};
 
@@ -144,9 +144,10 @@ impl Monitor {
         let started = Timestamp::now();
         self.running = Some(Running { pid, pidfd, started, since: Instant::now(), terminal, adopted: false });
         self.enter(Phase::Running);
-        if let Some(session) = session {
-            let started_at = started.to_string();
-            self.tell(session, &Event::Started { pid: made.pid, started_at, warnings: made.warnings });
+        let event =
+            Event::Started { pid: made.pid, started_at: started.to_string(), warnings: made.warnings };
+        for session in session.into_iter().chain(std::mem::take(&mut self.also_starting)) {
+            self.tell(session, &event);
         }
         self.expect_the_worst(started);
         self.resume_stop();
@@ -165,9 +166,8 @@ impl Monitor {
     /// The program never ran.
     fn start_failed(&mut self, session: Option<SessionId>, failure: Failure) {
         let exit = self.failed_exit(&failure, session.is_some());
-        if let Some(session) = session {
-            self.fail(session, Op::Start, failure);
-        }
+        self.also_starting.extend(session);
+        self.failed_start = Some(failure);
         self.ended(exit);
     }
 

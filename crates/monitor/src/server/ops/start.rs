@@ -9,7 +9,10 @@ impl Monitor {
             Phase::Armed => {}
             // A user does not want to wait for the pause to end.
             Phase::Restarting => self.restart_at = None,
-            Phase::Starting => return Err(conflict("the container is being started already")),
+            Phase::Starting => {
+                self.also_starting.push(id);
+                return Ok(Answer::Later);
+            }
             Phase::Running | Phase::Paused => return Err(conflict("the container is running already")),
             Phase::Exited => return Err(conflict("the container has just ended; try again")),
         }
