@@ -42,6 +42,8 @@ struct Making<'a> {
     /// Holds the directory's lock.
     fd: OwnedFd,
     name: Option<Name>,
+    /// Anonymous volumes made for it, which nobody else will ever use.
+    volumes: Vec<Name>,
     published: bool,
 }
 
@@ -53,6 +55,9 @@ impl Drop for Making<'_> {
         // What stays is found by the next sweep, and a name without a container is free.
         if let Some(name) = &self.name {
             let _ = self.engine.release_name(name, &self.id);
+        }
+        for volume in &self.volumes {
+            let _ = self.engine.remove_volume(volume);
         }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
@@ -89,7 +94,7 @@ impl Engine {
         )?;
         let hostname = network_files::hostname(self, &id, &spec)?;
         let merged = oci::merge(&id, &spec, &image.config, hostname.as_deref())?;
-        let (mounts, used) = self.make_mounts(&making, &spec, &merged, &overlay)?;
+        let (mounts, used) = self.make_mounts(&mut making, &spec, &merged, &overlay)?;
         let facts = self.facts(&id, &making.dir, &spec, hostname, mounts)?;
         explain.step(
             || {
@@ -141,7 +146,8 @@ impl Engine {
             rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, rustix::fs::FlockOperation::LockExclusive))
                 .map_err(|errno| linux::Error::on("flock", dir.display().to_string(), errno))?;
             if dir.exists() {
-                return Ok(Making { engine: self, id: id.clone(), dir, fd, name: None, published: false });
+                let (name, volumes) = (None, Vec::new());
+                return Ok(Making { engine: self, id: id.clone(), dir, fd, name, volumes, published: false });
             }
         }
     }
@@ -180,7 +186,7 @@ impl Engine {
     /// Makes the sources of all mounts: directories, volumes, and those that the image wants.
     fn make_mounts(
         &self,
-        making: &Making<'_>,
+        making: &mut Making<'_>,
         spec: &ContainerSpec,
         merged: &Merged,
         overlay: &Overlay,
@@ -218,6 +224,9 @@ impl Engine {
                 }
                 MountSource::Volume { name, no_copy } => {
                     let volume = self.ensure_volume(name.as_ref())?;
+                    if name.is_none() {
+                        making.volumes.push(volume.name.clone());
+                    }
                     if volume.new && !no_copy {
                         volumes::fill(&volume, overlay, &making.dir, &target)?;
                     }

@@ -13,6 +13,9 @@ use super::Prepared;
 use crate::plan::{Mount, MountKind, Plan};
 use crate::step::{Cause, Failure, Reporter, Step};
 
+/// As many symlinks as the kernel follows.
+const MAX_LINKS: usize = 40;
+
 /// What is needed of the mounts afterwards.
 #[derive(Default)]
 pub(super) struct Mounted {
@@ -158,12 +161,19 @@ fn mount_point(root: &RootDir, path: &Path, directory: bool) -> Result<OwnedFd, 
     if directory {
         return root.mkdir_p(path, mode);
     }
-    if let Some(parent) = path.parent() {
-        root.mkdir_p(parent, mode)?;
-    }
     // A dangling symlink's target is made, inside the root. NONBLOCK, should a FIFO appear meanwhile.
     let make = OFlags::RDONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY;
-    root.open_in_root(path, make, Mode::from_raw_mode(0o644))
+    let mut place = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let parent = place.parent().unwrap_or(Path::new("/"));
+        root.mkdir_p(parent, mode)?;
+        match root.open_in_root(&place, make, Mode::from_raw_mode(0o644)) {
+            // Its directory is missing, too: /etc/resolv.conf of images that were made for systemd-resolved.
+            Err(error) if error.errno == Errno::NOENT => place = parent.join(root.read_link(&place)?),
+            other => return other,
+        }
+    }
+    Err(linux::Error::on("openat2", path.to_string_lossy(), Errno::LOOP))
 }
 
 /// The container's view of its cgroups. v2: a cgroup2 mount, whose root is the cgroup namespace's. v1 and hybrid: a tmpfs
