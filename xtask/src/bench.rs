@@ -1,39 +1,38 @@
 //! `cargo xtask bench run`: our commands beside the peers that are installed, interleaved in one run.
 //!
 //! Each round runs every contender once, so that a noisy minute hits all of them. The table shows medians, the 10th and
-//! 90th percentile, the ratio to the group's first contender, and the peak resident memory of the commands.
+//! 90th percentile, the ratio to ours, and the peak resident memory of the commands.
 
 mod contender;
+mod engines;
 mod floor;
 mod groups;
+mod room;
 
 use std::fs;
 
 use serde_json::{Value, json};
 
 use crate::Outcome;
+use engines::Engines;
 use groups::Group;
+use room::Rooms;
 
-/// Runs `rounds` rounds (first argument, default 30), prints the table and writes `target/bench/run.json`.
+/// Runs rounds (first argument, default 30; further ones are paths of more low-level runtimes), prints the table and
+/// writes `target/bench/run.json`.
 pub(crate) fn run(args: &[&str]) -> Outcome {
-    let rounds: usize = args.first().map_or(Ok(30), |text| text.parse())?;
+    let (rounds, more) = match args {
+        [] => (30, args),
+        [rounds, more @ ..] => (rounds.parse()?, more),
+    };
     let scratch = tempfile::Builder::new().prefix("sampan-bench-").tempdir()?;
-    let mut groups = groups::runtime(scratch.path())?;
-    for group in &mut groups {
-        // One round to warm caches and to drop whoever cannot run here.
-        group.contenders.retain_mut(|contender| match contender.warm_up() {
-            Ok(()) => true,
-            Err(error) => {
-                eprintln!("{} / {} does not run here: {error}", group.name, contender.name);
-                false
-            }
-        });
-        for _ in 0..rounds {
-            for contender in &mut group.contenders {
-                contender.round().map_err(|error| format!("{} / {}: {error}", group.name, contender.name))?;
-            }
-        }
-    }
+    let mut rooms = Rooms::open(scratch.path())?;
+    let mut groups = groups::runtimes(scratch.path(), more)?;
+    let mut engines = Engines::prepare(scratch.path())?;
+    groups.append(&mut engines.groups);
+    let outcome = groups.iter_mut().try_for_each(|group| measure(group, rounds, &mut rooms));
+    engines.clean_up();
+    outcome?;
     print(&groups);
     let dir = crate::workspace().join("target/bench");
     fs::create_dir_all(&dir)?;
@@ -41,22 +40,40 @@ pub(crate) fn run(args: &[&str]) -> Outcome {
     Ok(())
 }
 
+/// Measures a group, and removes what its contenders needed whatever happens.
+fn measure(group: &mut Group, rounds: usize, rooms: &mut Rooms) -> Outcome {
+    group.contenders.retain_mut(|contender| match contender.warm_up(rooms) {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("{} / {} does not run here: {error}", group.name, contender.name);
+            contender.clean_up(rooms);
+            false
+        }
+    });
+    let mut outcome = Ok(());
+    for _ in 0..rounds {
+        for contender in &mut group.contenders {
+            if outcome.is_ok() {
+                outcome = contender.round(rooms);
+            }
+        }
+    }
+    group.contenders.iter_mut().for_each(|contender| contender.clean_up(rooms));
+    outcome.map_err(|error| format!("{}: {error}", group.name).into())
+}
+
 fn print(groups: &[Group]) {
-    for group in groups {
+    for group in groups.iter().filter(|group| !group.contenders.is_empty()) {
         println!("{}", group.name);
         println!(
-            "  {:<28} {:>9} {:>9} {:>9} {:>7} {:>9}",
+            "  {:<34} {:>9} {:>9} {:>9} {:>7} {:>9}",
             "", "median ms", "p10", "p90", "ratio", "peak MiB"
         );
-        let base = group.contenders.first().map_or(f64::NAN, |first| first.quantile(0.5));
         for contender in &group.contenders {
             let [low, median, high] = [0.1, 0.5, 0.9].map(|p| contender.quantile(p));
             let peak = contender.peak_kib() as f64 / 1024.0;
-            println!(
-                "  {:<28} {median:>9.2} {low:>9.2} {high:>9.2} {:>7.2} {peak:>9.1}",
-                contender.name,
-                median / base
-            );
+            let ratio = group.ratio(contender).map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}"));
+            println!("  {:<34} {median:>9.2} {low:>9.2} {high:>9.2} {ratio:>7} {peak:>9.1}", contender.name);
         }
     }
 }
@@ -67,7 +84,7 @@ fn to_json(groups: &[Group], rounds: usize) -> Value {
             json!({
                 "group": group.name, "contender": contender.name, "rounds": rounds,
                 "median_ms": contender.quantile(0.5), "p10_ms": contender.quantile(0.1),
-                "p90_ms": contender.quantile(0.9), "peak_kib": contender.peak_kib(),
+                "p90_ms": contender.quantile(0.9), "ratio": group.ratio(contender), "peak_kib": contender.peak_kib(),
             })
         })
     });

@@ -11,7 +11,9 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask vm COMMAND [ARG...]   run a command in a guest with Debian's kernel and pure cgroup v2
 cargo xtask vm test [CRATE...]    run the crates' tests there (default: every crate that has kernel tests)
-cargo xtask bench run [N]         N rounds (default 30) of run, create+start+delete and exec beside the peers installed
+cargo xtask bench run [N [RUNTIME...]]
+                                  N rounds (default 30) of run, create+start+delete, exec and an engine's run --rm,
+                                  beside the peers installed and more runtimes by path
 cargo xtask kill run|rm [N]       kill `sampan run -d` or `sampan rm -f` at every (Nth) system call, and see what is left
 ";
 

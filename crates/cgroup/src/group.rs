@@ -46,10 +46,32 @@ impl Cgroup {
     /// # Errors
     /// [`Error::System`] with the directory; what was made by then is left for [`Cgroup::remove`].
     pub fn create(host: &Host, path: &CgroupPath, controllers: &Controllers) -> Result<Cgroup> {
+        let mut cgroup = Cgroup::create_unified(host, path)?;
+        cgroup.add_legacy(host, controllers)?;
+        Ok(cgroup)
+    }
+
+    /// As [`Cgroup::create`] in the v2 hierarchy only, if there is one: what a process can be cloned into.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`].
+    pub fn create_unified(host: &Host, path: &CgroupPath) -> Result<Cgroup> {
         let delegate = host.layout() == Layout::V2;
-        let wanted = host.hierarchies().iter().filter(|hierarchy| controllers.want(hierarchy));
-        let dirs = wanted.map(|hierarchy| Dir::create(hierarchy, path, delegate)).collect::<Result<_>>()?;
+        let unified = host.hierarchies().iter().filter(|hierarchy| hierarchy.unified);
+        let dirs = unified.map(|hierarchy| Dir::create(hierarchy, path, delegate)).collect::<Result<_>>()?;
         Ok(Cgroup { path: path.clone(), dirs })
+    }
+
+    /// Makes the rest of [`Cgroup::create`]: the cgroup in the v1 hierarchies.
+    ///
+    /// # Errors
+    /// As [`Cgroup::create`]; what was made by then belongs to this cgroup.
+    pub fn add_legacy(&mut self, host: &Host, controllers: &Controllers) -> Result<()> {
+        let legacy = host.hierarchies().iter().filter(|hierarchy| !hierarchy.unified);
+        for hierarchy in legacy.filter(|hierarchy| controllers.want(hierarchy)) {
+            self.dirs.push(Dir::create(hierarchy, &self.path, false)?);
+        }
+        Ok(())
     }
 
     /// Opens the cgroup in every hierarchy where it exists; none may be left.
@@ -60,13 +82,45 @@ impl Cgroup {
         let mut dirs = Vec::new();
         for hierarchy in host.hierarchies() {
             let root = hierarchy.open()?;
-            match open_dir(&root, Path::new(&path.as_str()[1..])) {
+            match open_dir(&root, path.relative()) {
                 Ok(fd) => dirs.push(Dir { hierarchy: hierarchy.clone(), fd }),
                 Err(Errno::NOENT) => {}
                 Err(errno) => return Err(Error::system("open", at(hierarchy, path), errno)),
             }
         }
         Ok(Cgroup { path: path.clone(), dirs })
+    }
+
+    /// Removes the cgroup from every hierarchy if nothing is in it, neither processes nor other cgroups, without opening
+    /// it; says whether it is gone. One that does not exist is.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn remove_if_empty(host: &Host, path: &CgroupPath) -> Result<bool> {
+        let mut gone = true;
+        for hierarchy in host.hierarchies() {
+            match rustix::fs::unlinkat(hierarchy.open()?, path.relative(), AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(Errno::BUSY) => gone = false,
+                Err(errno) => return Err(Error::system("remove", at(hierarchy, path), errno)),
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Whether the cgroup exists somewhere and has processes, in the sense of [`Cgroup::pids`].
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn is_inhabited(host: &Host, path: &CgroupPath) -> Result<bool> {
+        // Looked for by name first: nearly always there is no such cgroup, and ten misses are all it takes.
+        let missing = |hierarchy| {
+            rustix::fs::access(at(hierarchy, path), rustix::fs::Access::EXISTS) == Err(Errno::NOENT)
+        };
+        if host.hierarchies().iter().all(missing) {
+            return Ok(false);
+        }
+        Ok(!Cgroup::open(host, path)?.pids()?.is_empty())
     }
 
     /// Where it is, below the root of every hierarchy.
@@ -101,13 +155,18 @@ impl Cgroup {
         self.dirs.iter().try_for_each(|dir| dir.write(&self.path, "cgroup.procs", &pid.to_string()))
     }
 
-    /// As [`Cgroup::join`] for the v1 hierarchies only: for a process that was cloned into the v2 cgroup.
+    /// Opens what a process needs to move itself into the v1 hierarchies by [`enter`], with the rights of the caller. For
+    /// v2 there is nothing in it: a process is cloned into that.
     ///
     /// # Errors
-    /// As [`Cgroup::join`].
-    pub fn join_v1(&self, pid: Pid) -> Result<()> {
-        let mut legacy = self.dirs.iter().filter(|dir| !dir.hierarchy.unified);
-        legacy.try_for_each(|dir| dir.write(&self.path, "cgroup.procs", &pid.to_string()))
+    /// [`Error::System`].
+    pub fn entrance(&self) -> Result<Vec<OwnedFd>> {
+        let legacy = self.dirs.iter().filter(|dir| !dir.hierarchy.unified);
+        let open = |dir: &Dir| {
+            open_to_write(&dir.fd, "tasks")
+                .map_err(|errno| Error::system("open", at(&dir.hierarchy, &self.path).join("tasks"), errno))
+        };
+        legacy.map(open).collect()
     }
 
     /// Writes the limits that are set, devices included.
@@ -129,6 +188,31 @@ impl Cgroup {
             self.apply(&write, limits)?;
         }
         self.set_devices(&limits.devices)
+    }
+
+    /// [`Cgroup::set`] as commands of a shell, one for each file.
+    ///
+    /// # Errors
+    /// Those of limits that the version does not have.
+    pub fn by_hand(&self, limits: &Limits) -> Result<Vec<String>> {
+        let version = if self.pure_v2() { Version::V2 } else { Version::V1 };
+        let file = |controller: Option<&str>, file: &str| {
+            Some(self.directory(controller.filter(|_| !self.pure_v2()))?.join(file).display().to_string())
+        };
+        let mut commands = Vec::new();
+        for write in writes(limits, version)? {
+            if let Some(path) = file(write.controller, &write.file) {
+                commands.push(format!("echo {} > {path}", write.value));
+            }
+        }
+        if self.v1("devices").is_some() {
+            for (name, line) in crate::devices::v1_lines(&limits.devices)? {
+                if let Some(path) = file(Some("devices"), name) {
+                    commands.push(format!("echo {line} > {path}"));
+                }
+            }
+        }
+        Ok(commands)
     }
 
     fn apply(&self, write: &Write, limits: &Limits) -> Result<()> {
@@ -158,12 +242,26 @@ impl Cgroup {
             return Ok(());
         }
         if let Some(dir) = self.v1("devices") {
-            let lines = crate::devices::v1_lines(rules)?;
-            return lines.iter().try_for_each(|(file, line)| dir.write(&self.path, file, line));
+            return self.set_v1_devices(dir, rules);
         }
         let missing = Error::NoController { controller: "devices", file: "devices.allow".into() };
         let dir = self.v2().ok_or(missing)?;
         linux::bpf::replace_device_filter(&dir.fd, &crate::devices::program(rules))?;
+        Ok(())
+    }
+
+    /// Two files take some twenty lines: each is opened once.
+    fn set_v1_devices(&self, dir: &Dir, rules: &[DeviceRule]) -> Result<()> {
+        let lines = crate::devices::v1_lines(rules)?;
+        for lines in lines.chunk_by(|(one, _), (two, _)| one == two) {
+            let name = lines[0].0;
+            let fail =
+                |what: String, errno| Error::system(what, at(&dir.hierarchy, &self.path).join(name), errno);
+            let file = open_to_write(&dir.fd, name).map_err(|errno| fail("open".into(), errno))?;
+            for (_, line) in lines {
+                write_value(&file, line).map_err(|errno| fail(format!("write {line:?} to"), errno))?;
+            }
+        }
         Ok(())
     }
 
@@ -189,7 +287,7 @@ impl Cgroup {
         for dir in &self.dirs {
             let root = dir.hierarchy.open()?;
             let path = at(&dir.hierarchy, &self.path);
-            remove_tree(&root, Path::new(&self.path.as_str()[1..]), deadline)
+            remove_tree(&root, self.path.relative(), deadline)
                 .map_err(|errno| Error::system("remove", path, errno))?;
         }
         Ok(())
@@ -209,12 +307,29 @@ impl Cgroup {
     }
 }
 
+/// Moves the calling thread, which must be the only one of its process, into the v1 hierarchies of [`Cgroup::entrance`].
+///
+/// Whoever moves another process, or one with all its threads, write-locks `cgroup_threadgroup_rwsem`, for which the
+/// kernel waits for an RCU grace period: 10 ms and more when nobody did so just before, and steps of 32 ms under load. A
+/// thread that moves itself by writing 0 to `tasks` needs no lock (`cgroup_procs_write_start` in `kernel/cgroup/cgroup.c`).
+/// The right to do so is that of the file's opener (`__cgroup1_procs_write` asks `f_cred`), so it lasts in a user namespace.
+///
+/// # Errors
+/// The errno of `write(2)`.
+pub fn enter(entrance: &[OwnedFd]) -> Result<()> {
+    let mut files = entrance.iter();
+    files.try_for_each(|file| {
+        write_value(file, "0").map_err(|errno| Error::system("write 0 to", "tasks", errno))
+    })
+}
+
 impl Controllers {
+    /// Of a v1 hierarchy.
     fn want(&self, hierarchy: &Hierarchy) -> bool {
         match self {
             Controllers::All => true,
             Controllers::Only(names) => {
-                hierarchy.unified || hierarchy.controllers.iter().any(|controller| names.contains(controller))
+                hierarchy.controllers.iter().any(|controller| names.contains(controller))
             }
         }
     }
@@ -256,7 +371,7 @@ impl Dir {
 }
 
 fn at(hierarchy: &Hierarchy, path: &CgroupPath) -> PathBuf {
-    hierarchy.mount.join(&path.as_str()[1..])
+    hierarchy.mount.join(path.relative())
 }
 
 fn open_dir(parent: impl AsFd, name: &Path) -> Result<OwnedFd, Errno> {
@@ -264,11 +379,18 @@ fn open_dir(parent: impl AsFd, name: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
-fn write_at(dir: impl AsFd, file: &str, value: &str) -> Result<(), Errno> {
+fn open_to_write(dir: impl AsFd, file: &str) -> Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(dir, file, flags, Mode::empty())?;
-    rustix::io::retry_on_intr(|| rustix::io::write(&fd, value.as_bytes()))?;
-    Ok(())
+    rustix::fs::openat(dir, file, flags, Mode::empty())
+}
+
+/// A file of cgroupfs takes one value by one write, or refuses it.
+fn write_value(fd: impl AsFd, value: &str) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| rustix::io::write(&fd, value.as_bytes())).map(|_| ())
+}
+
+fn write_at(dir: impl AsFd, file: &str, value: &str) -> Result<(), Errno> {
+    write_value(open_to_write(dir, file)?, value)
 }
 
 /// Files of cgroups are small but for `cgroup.procs`; 4 MiB hold half a million pids.

@@ -1,3 +1,4 @@
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -63,7 +64,10 @@ impl Host {
     /// [`Error::NotMounted`] where there is no cgroup file system, [`Error::System`] when the table cannot be read.
     pub fn probe() -> Result<Host> {
         let path = "/proc/self/mountinfo";
-        let table = std::fs::read(path).map_err(|error| {
+        // A file of procfs has no size to reserve, and reading to the end would begin with 32 bytes.
+        let mut table = Vec::with_capacity(16 << 10);
+        let read = std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut table));
+        read.map_err(|error| {
             let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
             Error::system("read", path, errno)
         })?;

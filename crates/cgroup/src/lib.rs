@@ -17,7 +17,7 @@ mod stats;
 
 pub use devices::{Access, DeviceKind, DeviceRule};
 pub use error::{Error, Result};
-pub use group::{Cgroup, Controllers};
+pub use group::{Cgroup, Controllers, enter};
 pub use host::{Hierarchy, Host, Layout, parse_mountinfo};
 pub use limits::{BlockIo, Cpu, DeviceRate, DeviceWeight, HugePages, Limits, Memory, Network, Rdma};
 pub use path::CgroupPath;

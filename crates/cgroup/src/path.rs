@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use crate::{Error, Result};
 
 /// Longest path, in bytes: what the kernel still shows in `/proc/PID/cgroup` with room to spare.
@@ -47,6 +49,11 @@ impl CgroupPath {
     /// The path, with its leading slash.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The path below a hierarchy's root.
+    pub(crate) fn relative(&self) -> &Path {
+        Path::new(&self.0[1..])
     }
 
     /// The components, outermost first.

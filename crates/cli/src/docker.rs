@@ -169,6 +169,8 @@ fn host_config(container: &Container) -> Value {
         }),
         "MemoryReservation": limits.memory_reservation.unwrap_or(0),
         "NanoCpus": limits.nano_cpus.unwrap_or(0),
+        "CpuPeriod": limits.cpu_period.unwrap_or(0),
+        "CpuQuota": limits.cpu_quota.unwrap_or(0),
         "CpuShares": limits.cpu_shares.unwrap_or(0),
         "CpusetCpus": limits.cpuset_cpus.as_deref().unwrap_or_default(),
         "CpusetMems": limits.cpuset_mems.as_deref().unwrap_or_default(),

@@ -36,7 +36,13 @@ struct Cli {
 #[derive(clap::Args)]
 pub(crate) struct Global {
     /// Where images, containers and volumes are kept
-    #[arg(long, value_name = "DIR", env = "SAMPAN_DATA_ROOT", default_value = "/var/lib/sampan", global = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "SAMPAN_DATA_ROOT",
+        default_value = "/var/lib/sampan",
+        global = true
+    )]
     data_root: PathBuf,
     /// Where the state of running containers is kept
     #[arg(long, value_name = "DIR", env = "SAMPAN_RUN_ROOT", default_value = "/run/sampan", global = true)]

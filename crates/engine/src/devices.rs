@@ -25,7 +25,8 @@ pub(crate) fn find(spec: &ContainerSpec) -> Result<Vec<Device>> {
         if !container.starts_with('/') {
             return Err(Error::invalid("device", &container, "it must be an absolute path in the container"));
         }
-        let real = std::fs::canonicalize(&wanted.host).map_err(Error::file("find the device", &wanted.host))?;
+        let real =
+            std::fs::canonicalize(&wanted.host).map_err(Error::file("find the device", &wanted.host))?;
         let metadata = std::fs::metadata(&real).map_err(Error::file("stat", &real))?;
         if metadata.is_dir() {
             collect(&real, &container, &wanted.access, 0, &mut found);

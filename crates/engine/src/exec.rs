@@ -36,7 +36,9 @@ impl Engine {
         match self.state(id)?.status {
             Status::Running => {}
             Status::Paused => {
-                return Err(Error::Conflict(format!("container {id} is paused, unpause the container before exec")));
+                return Err(Error::Conflict(format!(
+                    "container {id} is paused, unpause the container before exec"
+                )));
             }
             _ => return Err(Error::Conflict(format!("container {id} is not running"))),
         }

@@ -198,6 +198,10 @@ pub struct Resources {
     pub memory_reservation: Option<u64>,
     /// Processor time: thousand-millionths of a processor.
     pub nano_cpus: Option<u64>,
+    /// Microseconds of a period, in place of `nano_cpus`; 100000 without it.
+    pub cpu_period: Option<u64>,
+    /// Microseconds of processor time in each period, in place of `nano_cpus`; negative is unlimited.
+    pub cpu_quota: Option<i64>,
     /// Relative weight, 1024 by default.
     pub cpu_shares: Option<u64>,
     /// Processors it may run on, e.g. `0-2,4`.

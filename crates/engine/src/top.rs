@@ -24,7 +24,8 @@ impl Engine {
             Some(cgroup) => cgroup.pids()?.iter().map(|pid| pid.as_raw_nonzero().get()).collect(),
             None => Vec::new(),
         };
-        let text = runtime::verbs::ps_rows(&pids, options).map_err(|error| Error::Request(error.to_string()))?;
+        let text =
+            runtime::verbs::ps_rows(&pids, options).map_err(|error| Error::Request(error.to_string()))?;
         let mut lines = text.lines();
         let titles: Vec<String> =
             lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
@@ -36,8 +37,7 @@ impl Engine {
 /// The last column takes the rest of the line.
 fn cells(line: &str, columns: usize) -> Vec<String> {
     let mut words = line.split_whitespace();
-    let mut cells: Vec<String> =
-        words.by_ref().take(columns.saturating_sub(1)).map(str::to_owned).collect();
+    let mut cells: Vec<String> = words.by_ref().take(columns.saturating_sub(1)).map(str::to_owned).collect();
     cells.push(words.collect::<Vec<_>>().join(" "));
     cells
 }

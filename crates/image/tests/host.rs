@@ -42,7 +42,7 @@ fn a_shell_runs_and_is_found_by_every_name() {
         chroot(&images, &image, &["/bin/sh", "-c", "echo $((6*7)); ls -d /tmp; id -un"]),
         "42\n/tmp\nroot\n"
     );
-    assert_eq!(image.config.cmd.as_deref().unwrap().len(), 1);
+    assert_eq!(image.config.entrypoint.as_deref().unwrap().len(), 1);
     let mode =
         fs::metadata(images.layers().fs_path(&image.layers[0]).join("tmp")).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o1777);

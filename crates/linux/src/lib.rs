@@ -8,6 +8,8 @@ mod clone;
 pub mod copy;
 pub mod creds;
 pub mod descriptor;
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+mod entry;
 mod error;
 pub mod exe;
 mod exec;

@@ -1,5 +1,7 @@
 //! Giving back memory that a waiting process does not need.
 
+use rustix::mm::{Advice, madvise};
+
 /// Returns freed heap memory to the kernel, and forgets the mapped pages of the program's text and constants, which come
 /// back from the page cache when they are used again. For a process that is about to wait for long: it costs some tens of microseconds,
 /// and some faults at the next use.
@@ -12,10 +14,13 @@ pub fn rest() {
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else {
         return;
     };
-    for (start, end) in maps.lines().filter_map(clean_range) {
+    let ranges: Vec<_> = maps.lines().filter_map(clean_range).collect();
+    drop(maps);
+    for (start, end) in ranges {
         // SAFETY: the text and the first read-only segment of a file have no page of their own to lose (they are never
-        // written, relocations included): what is dropped is mapped again from the same file.
-        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+        // written, relocations included): what is dropped is mapped again from the same file. The call is an
+        // instruction here, not a function elsewhere, which would bring its part of the text back at once.
+        let _ = unsafe { madvise(start as *mut core::ffi::c_void, end - start, Advice::LinuxDontNeed) };
     }
 }
 

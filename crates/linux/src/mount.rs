@@ -288,6 +288,30 @@ pub fn clone_path(path: impl Arg, recursive: bool) -> Result<MountFd> {
     MountFd::clone_of(CWD, path, recursive)
 }
 
+/// A detached copy of the mount at a directory of another mount namespace, where `path` is looked up from its root
+/// without leaving it. open_tree(2) copies mounts of the caller's namespace only, so a thread goes there for it.
+///
+/// # Errors
+/// `ENOENT`, `ENOTDIR`; `EPERM` without the right to enter the namespace.
+pub fn clone_foreign(namespace: impl AsFd, path: &std::path::Path, recursive: bool) -> Result<MountFd> {
+    let namespace = namespace.as_fd();
+    let visit = || {
+        // A thread can enter a mount namespace when it shares root and working directory with no other.
+        // SAFETY: the file system attributes are of this thread alone then; no descriptor or memory is unshared.
+        check(unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_FS) })
+            .map_err(|errno| Error::new("unshare", errno))?;
+        crate::setns(namespace, crate::Namespaces::MOUNT)?;
+        let root = crate::RootDir::open(std::path::Path::new("/"))?;
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY;
+        let dir = root.open_in_root(path, flags, rustix::fs::Mode::empty())?;
+        MountFd::clone_of(&dir, "", recursive)
+    };
+    std::thread::scope(|scope| match scope.spawn(visit).join() {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,8 +12,8 @@ use rustix::net::{
 
 use crate::{Error, Result};
 
-/// The most descriptors that travel with one message here.
-pub const MAX_FDS: usize = 8;
+/// The most descriptors that travel with one message here: more than cgroup v1 has hierarchies.
+pub const MAX_FDS: usize = 32;
 
 /// A connected `SOCK_SEQPACKET` Unix socket: one `send` is one `recv`, with descriptors (`SCM_RIGHTS`).
 #[derive(Debug)]

@@ -138,12 +138,17 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&bytes).map_err(|source| Error::Document { path: path.into(), source })
 }
 
+/// What a document is called until it is whole.
+fn staged(name: &str) -> String {
+    format!(".{name}")
+}
+
 /// Puts a JSON document in place by rename; `durable` waits for the disk.
 pub(crate) fn write_json<T: Serialize>(dir: &Path, name: &str, document: &T, durable: bool) -> Result<()> {
     let path = dir.join(name);
     let bytes =
         serde_json::to_vec(document).map_err(|source| Error::Document { path: path.clone(), source })?;
-    let new: PathBuf = dir.join(format!(".{name}"));
+    let new: PathBuf = dir.join(staged(name));
     let mut options = File::options();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&new).map_err(Error::file("create", &new))?;
@@ -186,6 +191,8 @@ pub(crate) fn remove_all(dir: &Path, names: &[&str]) {
 pub(crate) fn clear(run: &Path) {
     remove_all(run, &PIPES);
     remove_all(run, &[SOCKET, STATUS, STATE]);
+    // Whoever was killed before the rename.
+    remove_all(run, &[STATUS, STATE].map(staged).each_ref().map(String::as_str));
     // The mount itself was the container's, and is gone with its mount namespace.
     let _ = std::fs::remove_dir(run.join(ROOTFS));
     remove_all(run, &[LOCK]);

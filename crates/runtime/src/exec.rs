@@ -20,7 +20,7 @@ use crate::idmap;
 use crate::launch::{Launched, Parent, Stdio};
 use crate::plan::ProcessPlan;
 use crate::process::{Context, Entered, LoadFilter, trusted_proc};
-use crate::state::State;
+use crate::state::{Alive, State};
 use crate::step::{Cause, Failure, Frame, MAX_FRAME, Reporter, Step, failure, send};
 use crate::{Error, Result};
 
@@ -55,11 +55,16 @@ pub struct ExecRequest<'a> {
 /// # Errors
 /// [`Error::Wrong`] for a container that has ended, [`Error::Exec`] when the program cannot be executed, [`Error::Spec`].
 pub fn exec(state: &State, request: ExecRequest<'_>) -> Result<Launched> {
+    let alive = Alive { init: state.running_process()?, cgroup: state.open_cgroup()? };
+    exec_in(state, &alive, request)
+}
+
+/// As [`exec`], in a container that was looked at already.
+pub(crate) fn exec_in(state: &State, alive: &Alive, request: ExecRequest<'_>) -> Result<Launched> {
     let mut warnings = Vec::new();
     let plan = ProcessPlan::new(&request.process, None, &mut warnings)?;
-    let init = state.running_process()?;
+    let Alive { init, cgroup } = alive;
     let kinds = other_namespaces(state.pid)?;
-    let cgroup = state.open_cgroup()?;
     let filter = match request.seccomp {
         Some(profile) => Some(crate::filter::prepare(profile, request.seccomp_cache)?),
         None => None,
@@ -78,10 +83,10 @@ pub fn exec(state: &State, request: ExecRequest<'_>) -> Result<Launched> {
         Parent::Sibling => {
             cgroup.join(rustix::process::getpid())?;
             child.lift_limits().map_err(|cause| Error::from(failure(Step::LiftLimits, cause)))?;
-            enter(&init, kinds)?;
+            enter(init, kinds)?;
             child.spawn(theirs)?
         }
-        Parent::Caller => match spawn_through_helper(&init, kinds, &cgroup, child, theirs)? {
+        Parent::Caller => match spawn_through_helper(init, kinds, cgroup, child, theirs)? {
             Some(spawned) => spawned,
             None => {
                 // The helper ended before there was a process: its last message says why.
@@ -140,6 +145,8 @@ fn enter(init: &PidFd, kinds: Namespaces) -> linux::Result<()> {
     if kinds.is_empty() { Ok(()) } else { linux::setns(init, kinds) }
 }
 
+/// The helper is cloned into the container's v2 cgroup and moves itself into those of v1, without the lock that the
+/// caller would need to move it (see [`cgroup::enter`]); the process is born into the helper's.
 fn spawn_through_helper(
     init: &PidFd,
     kinds: Namespaces,
@@ -147,51 +154,51 @@ fn spawn_through_helper(
     child: Child,
     report: SeqSocket,
 ) -> Result<Option<(Pid, PidFd)>> {
+    let entrance = cgroup.entrance()?;
     let (ours, theirs) = SeqSocket::pair()?;
     let parts = Cell::new(Some((ours, theirs, child, report)));
-    let (helper, helper_fd) = Clone3::default().spawn(|| {
+    let clone = Clone3 { cgroup: cgroup.v2_dir(), ..Default::default() };
+    let (_, helper) = clone.spawn(|| {
         let Some((ours, theirs, child, report)) = parts.take() else { return 1 };
         drop(ours);
-        help(init, kinds, &theirs, child, report)
+        help(init, kinds, &entrance, &theirs, child, report)
     })?;
     let Some((ours, theirs, _, report)) = parts.take() else { return Ok(None) };
     drop((theirs, report));
-    // The process is born into the cgroups of the helper.
-    if let Err(error) = cgroup.join(helper) {
-        helper_fd.kill()?;
-        helper_fd.wait()?;
-        return Err(error.into());
-    }
-    ours.send(b"go", &[])?;
     let mut number = [0; 4];
     let received = ours.recv(&mut number);
-    helper_fd.wait()?;
+    helper.wait()?;
     let Some(mut received) = received? else { return Ok(None) };
     let pid = Pid::from_raw(i32::from_ne_bytes(number));
     Ok(pid.zip(received.fds.pop()).map(|(pid, fd)| (pid, PidFd::from(fd))))
 }
 
-fn help(init: &PidFd, kinds: Namespaces, link: &SeqSocket, child: Child, report: SeqSocket) -> i32 {
-    let mut word = [0; 2];
-    if !matches!(link.recv(&mut word), Ok(Some(_))) {
-        return 1;
-    }
+fn help(
+    init: &PidFd,
+    kinds: Namespaces,
+    entrance: &[OwnedFd],
+    link: &SeqSocket,
+    child: Child,
+    report: SeqSocket,
+) -> i32 {
     let die = |step: Step<'_>, cause: Cause| {
-        let failed = failure(step, cause);
         // A caller that is gone needs no report.
-        let _ = send(&report, &Frame::Failed(failed), &[]);
+        let _ = send(&report, &Frame::Failed(failure(step, cause)), &[]);
         1
     };
-    let entering = Step::JoinNamespace(kinds, Path::new("the container"));
+    let join = Step::JoinNamespace(kinds, Path::new("the container"));
     if let Err(cause) = child.lift_limits() {
         return die(Step::LiftLimits, cause);
     }
+    if let Err(error) = cgroup::enter(entrance) {
+        return die(Step::JoinCgroup(Path::new("")), Cause::Reason(error.to_string()));
+    }
     if let Err(error) = enter(init, kinds) {
-        return die(entering, error.into());
+        return die(join, error.into());
     }
     let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(&report, 3) else { return 1 };
     match child.spawn(SeqSocket::from(copy)) {
-        Err(error) => die(entering, error.into()),
+        Err(error) => die(join, error.into()),
         Ok((pid, pidfd)) => {
             let sent = link.send(&pid.as_raw_nonzero().get().to_ne_bytes(), &[pidfd.as_fd()]);
             i32::from(sent.is_err())

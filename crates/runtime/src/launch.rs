@@ -1,10 +1,10 @@
 //! Starting a container: everything the creator does, from the configuration to a running first process.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use cgroup::{Cgroup, CgroupPath, Controllers, Host};
+use cgroup::{Cgroup, CgroupPath, Controllers, Host, Limits};
 use linux::{Clone3, Namespaces, PidFd, SeqSocket};
 use oci_spec::runtime::Spec;
 use rustix::io::Errno;
@@ -125,20 +125,26 @@ pub struct Launched {
 /// # Errors
 /// [`Error::Spec`] before anything is touched, [`Error::Step`] naming the step, [`Error::Exec`] when the program cannot
 /// be executed, [`Error::Hook`].
-pub fn launch(mut request: Launch<'_>) -> Result<Launched> {
+pub fn launch(request: Launch<'_>) -> Result<Launched> {
+    launch_on(None, request)
+}
+
+/// As [`launch`], with the host's hierarchies where they are known already.
+pub(crate) fn launch_on(host: Option<Host>, mut request: Launch<'_>) -> Result<Launched> {
     let mut report = Reporter::local(request.explain.take());
     let mut plan = Plan::new(&request.spec)?;
     for text in std::mem::take(&mut plan.warnings) {
         report.warn(text);
     }
-    let mut creation =
-        Creation { cgroup: make_cgroup(&request, &plan, &mut report)?, child: None, terminal: None };
-    let prepared = prepare(&mut request, &plan, creation.cgroup.is_some(), &mut report)?;
+    let place = Place::find(host, &request, &mut plan)?;
+    let prepared = prepare(&mut request, &plan, place.is_some(), &mut report)?;
+    let cgroup = place.as_ref().map(|place| place.begin(&mut report)).transpose()?;
+    let mut creation = Creation { cgroup, child: None, terminal: None };
     let hooks = plan.hooks.clone();
     let hook_state = prepared.hook_state.clone();
     let privileges = plan.namespaces.user().then(|| Privileges::of(&plan));
     creation.clone(&request, plan, prepared, &mut report)?;
-    creation.go(privileges.as_ref(), &mut report)?;
+    creation.go(privileges.as_ref(), place.as_ref(), &mut report)?;
     let runtime_hooks = |pid: Pid| {
         let Some(hooks) = &hooks else { return Ok(()) };
         let state = hooks::State { pid: pid.as_raw_nonzero().get(), ..hook_state.clone() };
@@ -158,21 +164,44 @@ pub fn launch(mut request: Launch<'_>) -> Result<Launched> {
     Ok(Launched { pid, pidfd, terminal, cgroup, warnings: report.into_warnings() })
 }
 
-/// Makes the container's cgroup and sets its limits.
-fn make_cgroup(request: &Launch<'_>, plan: &Plan, report: &mut Reporter<'_>) -> Result<Option<Cgroup>> {
-    let asked = plan.cgroup_path.as_deref().and_then(Path::to_str);
-    let Some(default) = asked.or(request.cgroup_default.as_deref()) else { return Ok(None) };
-    let path = CgroupPath::from_spec(asked, default)?;
-    report.timed(Step::Cgroup(path.as_str()), || {
-        let host = Host::probe()?;
-        let cgroup = Cgroup::create(&host, &path, &request.controllers)?;
-        if let Err(error) = cgroup.set(&plan.limits) {
-            // It was made, so it is removed; the error that matters is the limit's.
-            let _ = cgroup.remove();
-            return Err(error.into());
-        }
-        Ok(Some(cgroup))
-    })
+/// Where the container's cgroup is to be, and what is to be in it.
+///
+/// It is made in two parts. Init is cloned into the v2 cgroup, so that one is there before; the directories of v1, ten
+/// of them on a common host, are made and limited while init mounts on another processor, and init moves itself in.
+struct Place {
+    host: Host,
+    path: CgroupPath,
+    controllers: Controllers,
+    limits: Limits,
+}
+
+impl Place {
+    fn find(host: Option<Host>, request: &Launch<'_>, plan: &mut Plan) -> Result<Option<Place>> {
+        let asked = plan.cgroup_path.as_deref().and_then(Path::to_str);
+        let Some(default) = asked.or(request.cgroup_default.as_deref()) else { return Ok(None) };
+        let path = CgroupPath::from_spec(asked, default)?;
+        let host = host.map_or_else(Host::probe, Ok)?;
+        let limits = std::mem::take(&mut plan.limits);
+        Ok(Some(Place { host, path, controllers: request.controllers.clone(), limits }))
+    }
+
+    fn begin(&self, report: &mut Reporter<'_>) -> Result<Cgroup> {
+        report.timed(Step::Cgroup(self.path.as_str()), || Ok(Cgroup::create_unified(&self.host, &self.path)?))
+    }
+
+    /// Makes the rest; returns init's way in.
+    fn complete(&self, cgroup: &mut Cgroup, report: &mut Reporter<'_>) -> Result<Vec<OwnedFd>> {
+        let by_hand = OnceCell::new();
+        let explains = report.explains();
+        report.timed(Step::Limits(self.path.as_str(), &by_hand), || {
+            cgroup.add_legacy(&self.host, &self.controllers)?;
+            cgroup.set(&self.limits)?;
+            if explains {
+                by_hand.get_or_init(|| cgroup.by_hand(&self.limits).unwrap_or_default());
+            }
+            Ok(cgroup.entrance()?)
+        })
+    }
 }
 
 /// What only the creator may do for a process in a user namespace.
@@ -276,26 +305,32 @@ impl Creation {
     }
 
     /// Does what only the creator can do for init, then lets it go on.
-    fn go(&self, privileges: Option<&Privileges>, report: &mut Reporter<'_>) -> Result<()> {
-        let child = self.child()?;
+    fn go(
+        &mut self,
+        privileges: Option<&Privileges>,
+        place: Option<&Place>,
+        report: &mut Reporter<'_>,
+    ) -> Result<()> {
         if let Some(Privileges { maps, rlimits, oom_score_adj }) = privileges {
+            let pid = self.child()?.pid;
             if let Some(maps) = maps {
-                report.step(Step::IdMaps, || write_maps(child.pid, maps))?;
+                report.step(Step::IdMaps(maps), || write_maps(pid, maps))?;
             }
             if !rlimits.is_empty() || oom_score_adj.is_some() {
-                report.step(Step::LiftLimits, || lift_limits(child.pid, rlimits, *oom_score_adj))?;
+                report.step(Step::LiftLimits, || lift_limits(pid, rlimits, *oom_score_adj))?;
             }
         }
-        match &self.cgroup {
-            Some(cgroup) => report.timed(Step::JoinCgroup, || match cgroup.v2_dir() {
-                Some(_) => cgroup.join_v1(child.pid),
-                None => cgroup.join(child.pid),
-            })?,
+        let entrance = match place.zip(self.cgroup.as_mut()) {
+            Some((place, cgroup)) => place.complete(cgroup, report)?,
             None if privileges.is_none() => return Ok(()),
-            None => {}
+            None => Vec::new(),
+        };
+        let fds: Vec<_> = entrance.iter().map(AsFd::as_fd).collect();
+        match send(&self.child()?.socket, &Frame::Go, &fds) {
+            // An init that has failed meanwhile says why in its last message, which is still to be read.
+            Err(error) if error.errno == Errno::PIPE => Ok(()),
+            other => Ok(other?),
         }
-        send(&child.socket, &Frame::Go, &[])?;
-        Ok(())
     }
 
     /// Hears init out until it is ready, has become the user's program, or has failed.

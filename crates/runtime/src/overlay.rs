@@ -226,7 +226,7 @@ fn in_private_mount_namespace(make: impl FnOnce() -> Result<MountFd, Cause>) -> 
             Ok(mount) => theirs.send(b"\0", &[mount.as_fd()]),
             Err(cause) => {
                 // The step is named by the creator.
-                let failed = failure(Step::MappedOverlay(0), cause);
+                let failed = failure(Step::Propagation, cause);
                 send(&theirs, &Frame::Failed(Failure { what: String::new(), ..failed }), &[])
             }
         };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use linux::mount::clone_path;
 use linux::{MountAttr, MountFd, Namespaces, Propagation};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::hooks;
 use crate::idmap::{self, UserNamespaces};
@@ -19,7 +20,7 @@ use crate::{Error, Result};
 pub(crate) fn prepare(
     request: &mut Launch<'_>,
     plan: &Plan,
-    in_cgroup: bool,
+    of_cgroup: bool,
     report: &mut Reporter<'_>,
 ) -> Result<Prepared> {
     let filter = match request.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()) {
@@ -28,8 +29,8 @@ pub(crate) fn prepare(
         ),
         None => None,
     };
-    let mut spaces =
-        UserNamespaces::new(&plan.namespaces).map_err(|cause| Error::from(failure(Step::IdMaps, cause)))?;
+    let mut spaces = UserNamespaces::new(&plan.namespaces)
+        .map_err(|cause| Error::from(failure(Step::IdMaps(&plan.namespaces.maps), cause)))?;
     let joins = open_joins(plan, report)?;
     let (root, attach_at) = open_root(request, &mut spaces, report)?;
     let mut binds = Vec::with_capacity(plan.mounts.len());
@@ -65,7 +66,8 @@ pub(crate) fn prepare(
         nodes,
         host_null,
         joins,
-        wait_for_go: in_cgroup || plan.namespaces.user(),
+        in_cgroup: false,
+        wait_for_go: of_cgroup || plan.namespaces.user(),
         filter,
         stdio,
         start,
@@ -97,9 +99,9 @@ fn open_root(
             // Where ids are the same on both sides there is nothing to map, and a runtime that is in a user namespace
             // itself could not.
             let mount = if spaces.maps().is_none_or(IdMaps::is_identity) {
-                report.step(Step::Overlay(overlay.lowers.len()), || overlay.mount())?
+                report.step(Step::Overlay(overlay), || overlay.mount())?
             } else {
-                report.step(Step::MappedOverlay(overlay.lowers.len()), || match spaces.own()? {
+                report.step(Step::MappedOverlay(overlay), || match spaces.own()? {
                     Some(space) => overlay.mount_idmapped(space),
                     None => Ok(overlay.mount()?),
                 })?
@@ -121,6 +123,20 @@ fn open_root(
     }
 }
 
+/// The mount behind a bind's source. A caller may name a descriptor of a detached mount, which is the only way to one of
+/// another mount namespace: the kernel refuses to copy that, and it is used itself.
+fn copy_or_take(path: &Path, recursive: bool) -> linux::Result<MountFd> {
+    let own = Path::new("/proc/self/fd");
+    match clone_path(path, recursive) {
+        Err(error) if error.errno == Errno::INVAL && path.parent() == Some(own) => {
+            let fd = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| linux::Error::on("open", path.display().to_string(), errno))?;
+            Ok(fd.into())
+        }
+        other => other,
+    }
+}
+
 /// The source of a bind mount, with its mapping; none for other mounts.
 fn open_source(
     bundle: &Path,
@@ -131,7 +147,7 @@ fn open_source(
     let MountKind::Bind { source, recursive } = &mount.kind else { return Ok(None) };
     // A relative source is under the bundle (runtime-spec config.md, "Mounts"); joining an absolute one replaces it.
     let path = bundle.join(source);
-    let fd = report.step(Step::BindSource(&path), || clone_path(&path, *recursive))?;
+    let fd = report.step(Step::BindSource(&path), || copy_or_take(&path, *recursive))?;
     if let Some(wanted) = &mount.idmap {
         report.step(Step::MapOwners(&path), || {
             let space = if wanted.maps.is_empty() { spaces.own()? } else { Some(spaces.of(&wanted.maps)?) };

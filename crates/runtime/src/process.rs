@@ -196,7 +196,9 @@ impl<'a, 'r, 's> Limited<'a, 'r, 's> {
         let mut home = None;
         if let Some(text) = context.user {
             let found = report.step(Step::FindUser(text), || crate::user::resolve(&root, text))?;
-            (plan.uid, plan.gid, plan.groups, home) = (found.uid, found.gid, found.groups, found.home);
+            (plan.uid, plan.gid, plan.groups) = (found.uid, found.gid, found.groups);
+            // Who has no entry is at home in the root directory, as with docker.
+            home = found.home.or_else(|| Some("/".into()));
         }
         let env = environment(&plan.env, home)
             .map_err(|reason| failure(Step::FindUser(context.user.unwrap_or_default()), reason.into()))?;

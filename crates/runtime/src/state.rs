@@ -84,6 +84,14 @@ impl std::fmt::Display for Status {
     }
 }
 
+/// What a container that has not ended is reached by.
+pub(crate) struct Alive {
+    /// Its first process.
+    pub init: PidFd,
+    /// Its cgroup.
+    pub cgroup: Cgroup,
+}
+
 /// The directory of one container under the runtime's root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateDir {
@@ -131,7 +139,7 @@ impl StateDir {
             let mut file = fs::File::create(&new)?;
             file.set_permissions(Permissions::from_mode(0o600))?;
             file.write_all(&text)?;
-            fs::rename(&new, &path)
+            replace(&new, &path)
         };
         write().map_err(|e| file_error(&path, e))
     }
@@ -177,16 +185,34 @@ impl StateDir {
     /// # Errors
     /// [`Error::Cgroup`] when its cgroup cannot be asked.
     pub fn status(&self, state: &State) -> Result<Status> {
+        self.look(state).map(|(status, _)| status)
+    }
+
+    /// The status, and of a container that has not ended what was opened to tell it.
+    pub(crate) fn look(&self, state: &State) -> Result<(Status, Option<Alive>)> {
         if state.pid == 0 {
-            return Ok(Status::Creating);
+            return Ok((Status::Creating, None));
         }
-        if state.process()?.is_none() {
-            return Ok(Status::Stopped);
-        }
-        if state.open_cgroup()?.is_frozen()? {
-            return Ok(Status::Paused);
-        }
-        Ok(if self.path.join(EXEC_FIFO).exists() { Status::Created } else { Status::Running })
+        let Some(init) = state.process()? else { return Ok((Status::Stopped, None)) };
+        let cgroup = state.open_cgroup()?;
+        let status = match cgroup.is_frozen()? {
+            true => Status::Paused,
+            false if self.path.join(EXEC_FIFO).exists() => Status::Created,
+            false => Status::Running,
+        };
+        Ok((status, Some(Alive { init, cgroup })))
+    }
+}
+
+/// Puts `new` in the place of `path`. Exchanged, not renamed over it: ext4 and btrfs write a file to the disk before it
+/// replaces another by name, and whoever removes it next waits for that. A state need not outlive a crash of the host:
+/// the boot id in it is another one then.
+fn replace(new: &Path, path: &Path) -> std::io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => fs::remove_file(new),
+        // There is nothing to replace, or the file system cannot exchange.
+        Err(_) => fs::rename(new, path),
     }
 }
 
@@ -242,7 +268,15 @@ impl State {
     /// # Errors
     /// [`Error::Cgroup`].
     pub fn open_cgroup(&self) -> Result<Cgroup> {
-        Ok(Cgroup::open(&Host::probe()?, &CgroupPath::new(&self.cgroup)?)?)
+        Ok(Cgroup::open(&Host::probe()?, &self.cgroup_path()?)?)
+    }
+
+    /// Where its cgroup is, whether it exists or not.
+    ///
+    /// # Errors
+    /// [`Error::Cgroup`] for a state that was tampered with.
+    pub fn cgroup_path(&self) -> Result<CgroupPath> {
+        Ok(CgroupPath::new(&self.cgroup)?)
     }
 }
 

@@ -3,6 +3,7 @@
 //! One list serves both the work (an error names its step) and `--explain` (a report of what happened).
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::path::Path;
 use std::time::Instant;
 
@@ -10,19 +11,22 @@ use linux::{Namespaces, SeqSocket};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{CapPlan, Device, Mount, MountKind, Rlimit};
+use crate::overlay::Overlay;
+use crate::plan::{CapPlan, Device, IdMap, IdMaps, Mount, MountKind, Rlimit, TimeOffset};
 
 /// One step, with what it is applied to.
 #[derive(Clone, Copy, Debug)]
 pub enum Step<'a> {
     /// Read the bundle's configuration and decide everything.
     Plan,
-    /// Make the container's cgroup with its limits.
+    /// Make the container's cgroup in the v2 hierarchy.
     Cgroup(&'a str),
+    /// Make it in the v1 hierarchies, and set its limits.
+    Limits(&'a str, &'a OnceCell<Vec<String>>),
     /// Make the overlay of image layers and the container's own layer.
-    Overlay(usize),
+    Overlay(&'a Overlay),
     /// The same, with the owners of all layers mapped.
-    MappedOverlay(usize),
+    MappedOverlay(&'a Overlay),
     /// Compile, or take from the cache, the system call filter.
     CompileSeccomp,
     /// Open a bind mount's source on the host.
@@ -38,7 +42,7 @@ pub enum Step<'a> {
     /// Start the container's first process in new namespaces.
     Clone(Namespaces),
     /// Write the user namespace's maps.
-    IdMaps,
+    IdMaps(&'a IdMaps),
     /// Run the hooks of one kind.
     Hooks(&'static str),
     /// Enter a namespace by path.
@@ -46,11 +50,11 @@ pub enum Step<'a> {
     /// Become root inside the user namespace.
     BecomeRoot,
     /// Move into the container's cgroup.
-    JoinCgroup,
+    JoinCgroup(&'a Path),
     /// Make that cgroup the visible root of cgroups.
     CgroupNamespace,
     /// Set the clocks' offsets.
-    TimeOffsets,
+    TimeOffsets(&'a [TimeOffset]),
     /// Set the loopback interface up.
     Loopback,
     /// Join a session keyring of its own.
@@ -118,11 +122,17 @@ impl Step<'_> {
     pub fn what(&self) -> String {
         match self {
             Self::Plan => "check the configuration and plan the container".into(),
-            Self::Cgroup(path) => format!("make the cgroup {path} and set its limits"),
-            Self::Overlay(layers) => format!("stack {layers} image layers under a layer of its own"),
-            Self::MappedOverlay(layers) => {
-                format!("stack {layers} image layers under a layer of its own, with their owners mapped")
+            Self::Cgroup(path) => format!("make the cgroup {path}"),
+            Self::Limits(path, _) => {
+                format!("set the limits of the cgroup {path}, made in the v1 hierarchies too")
             }
+            Self::Overlay(overlay) => {
+                format!("stack {} image layers under a layer of its own", overlay.lowers.len())
+            }
+            Self::MappedOverlay(overlay) => format!(
+                "stack {} image layers under a layer of its own, with their owners mapped",
+                overlay.lowers.len()
+            ),
             Self::CompileSeccomp => "compile the system call filter".into(),
             Self::BindSource(path) => format!("open {} for a bind mount", path.display()),
             Self::MapOwners(path) => format!("map the owners of the files in {}", path.display()),
@@ -130,15 +140,15 @@ impl Step<'_> {
             Self::PipeOwner(uid) => format!("give the standard streams to the container's root, {uid}"),
             Self::LiftLimits => "raise the limits that a user namespace may not".into(),
             Self::Clone(kinds) => format!("start a process in new namespaces: {}", names(*kinds).join(", ")),
-            Self::IdMaps => "map the user namespace's ids".into(),
+            Self::IdMaps(_) => "map the user namespace's ids".into(),
             Self::Hooks(kind) => format!("run the {kind} hooks"),
             Self::JoinNamespace(kind, path) => {
                 format!("join the {} namespace {}", kind.file_name().unwrap_or("?"), path.display())
             }
             Self::BecomeRoot => "become root inside the user namespace".into(),
-            Self::JoinCgroup => "move into the container's cgroup".into(),
+            Self::JoinCgroup(_) => "move into the container's cgroup".into(),
             Self::CgroupNamespace => "make its cgroup the visible root of cgroups".into(),
-            Self::TimeOffsets => "set the clocks' offsets".into(),
+            Self::TimeOffsets(_) => "set the clocks' offsets".into(),
             Self::Loopback => "set the loopback interface up".into(),
             Self::Keyring => "join a session keyring of its own".into(),
             Self::Propagation => "cut its mounts off from the host's".into(),
@@ -176,7 +186,8 @@ impl Step<'_> {
     pub fn call(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Plan => "none",
-            Self::Cgroup(_) => "mkdir, write",
+            Self::Cgroup(_) => "mkdir",
+            Self::Limits(..) => "mkdir, write",
             Self::Overlay(_) => "fsopen(\"overlay\"), fsconfig, fsmount",
             Self::MappedOverlay(_) => {
                 "clone3(CLONE_NEWUSER), open_tree(OPEN_TREE_CLONE), mount_setattr(MOUNT_ATTR_IDMAP), setfsuid, \
@@ -192,13 +203,13 @@ impl Step<'_> {
                 let flags: Vec<_> = names(*kinds).iter().map(|n| format!("CLONE_NEW{}", flag(n))).collect();
                 return Cow::Owned(format!("clone3({}|CLONE_PIDFD)", flags.join("|")));
             }
-            Self::IdMaps => "write(/proc/PID/uid_map), write(/proc/PID/gid_map)",
+            Self::IdMaps(_) => "write(/proc/PID/uid_map), write(/proc/PID/gid_map)",
             Self::Hooks(_) => "fork, execve",
             Self::JoinNamespace(..) => "setns",
             Self::BecomeRoot => "setresgid(0, 0, 0), setresuid(0, 0, 0)",
-            Self::JoinCgroup => "write(cgroup.procs)",
+            Self::JoinCgroup(_) => "write(tasks, 0)",
             Self::CgroupNamespace => "unshare(CLONE_NEWCGROUP)",
-            Self::TimeOffsets => "unshare(CLONE_NEWTIME), write(/proc/self/timens_offsets), setns",
+            Self::TimeOffsets(_) => "unshare(CLONE_NEWTIME), write(/proc/self/timens_offsets), setns",
             Self::Loopback => "ioctl(SIOCSIFFLAGS, IFF_UP)",
             Self::Keyring => "keyctl(KEYCTL_JOIN_SESSION_KEYRING)",
             Self::Propagation => "mount(MS_REC|MS_SLAVE)",
@@ -238,10 +249,13 @@ impl Step<'_> {
     /// A shell command that does the same by hand; empty where no tool does.
     pub fn shell(&self) -> String {
         match self {
-            Self::Cgroup(path) => format!("mkdir /sys/fs/cgroup/*/{}", path.trim_start_matches('/')),
-            Self::Overlay(_) | Self::MappedOverlay(_) => {
-                "mount -t overlay overlay -o lowerdir=...,upperdir=upper,workdir=work rootfs".into()
+            Self::Cgroup(path) => format!("mkdir /sys/fs/cgroup/unified{path}"),
+            Self::Limits(path, by_hand) => {
+                let mut commands = vec![format!("mkdir -p /sys/fs/cgroup/*{path}")];
+                commands.extend(by_hand.get().into_iter().flatten().cloned());
+                commands.join("; ")
             }
+            Self::Overlay(overlay) | Self::MappedOverlay(overlay) => overlay_command(overlay),
             Self::Clone(kinds) => {
                 let flags: Vec<_> = names(*kinds).iter().map(|n| format!("--{}", long_option(n))).collect();
                 format!("unshare --fork {}", flags.join(" "))
@@ -249,17 +263,28 @@ impl Step<'_> {
             Self::MapOwners(path) => {
                 format!("mount --bind -o X-mount.idmap=/proc/PID/ns/user {0} {0}", path.display())
             }
-            Self::IdMaps => "echo '0 100000 65536' > /proc/PID/uid_map".into(),
+            Self::IdMaps(maps) => {
+                format!(
+                    "echo '{}' > /proc/PID/uid_map; echo '{}' > /proc/PID/gid_map",
+                    lines(&maps.uid),
+                    lines(&maps.gid)
+                )
+            }
             Self::JoinNamespace(kind, path) => {
                 format!("nsenter --{}={}", long_option(kind.file_name().unwrap_or("?")), path.display())
             }
-            Self::JoinCgroup => "echo $$ > /sys/fs/cgroup/.../cgroup.procs".into(),
+            Self::JoinCgroup(path) => {
+                format!("echo $$ | tee /sys/fs/cgroup/*{}/cgroup.procs", path.display())
+            }
             Self::CgroupNamespace => "unshare --cgroup".into(),
-            Self::TimeOffsets => "unshare --time --monotonic SECONDS --boottime SECONDS".into(),
+            Self::TimeOffsets(offsets) => {
+                let option = |offset: &TimeOffset| format!(" --{} {}", offset.clock, offset.secs);
+                format!("unshare --time{}", offsets.iter().map(option).collect::<String>())
+            }
             Self::Loopback => "ip link set lo up".into(),
-            Self::Keyring => "keyctl session NAME".into(),
+            Self::Keyring => "keyctl session _ses.sampan".into(),
             Self::Propagation => "mount --make-rslave /".into(),
-            Self::Root(path) => format!("mount --rbind ROOTFS {}", path.display()),
+            Self::Root(path) => format!("cd {}", path.display()),
             Self::Mount(mount) => mount_command(mount),
             Self::Device(device) => {
                 format!(
@@ -280,16 +305,55 @@ impl Step<'_> {
             Self::PivotRoot => "pivot_root . . && umount -l .".into(),
             Self::OomScore(value) => format!("choom -n {value} -p $$"),
             Self::Rlimit(limit) => {
-                format!("prlimit --pid $$ --{}=...", limit.name.trim_start_matches("RLIMIT_").to_lowercase())
+                let value = |value: Option<u64>| value.map_or_else(|| "unlimited".into(), |v| v.to_string());
+                let name = limit.name.trim_start_matches("RLIMIT_").to_lowercase();
+                format!("prlimit --pid $$ --{name}={}:{}", value(limit.soft), value(limit.hard))
             }
-            Self::User(uid, gid, _) => format!("setpriv --reuid {uid} --regid {gid} --clear-groups"),
+            Self::User(uid, gid, groups) => {
+                let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
+                let groups = match groups.is_empty() {
+                    true => "--clear-groups".to_owned(),
+                    false => format!("--groups {}", groups.join(",")),
+                };
+                format!("setpriv --reuid {uid} --regid {gid} {groups}")
+            }
             Self::WorkingDirectory(path) => format!("cd {}", path.display()),
-            Self::Capabilities(_) => "setpriv --bounding-set ... --inh-caps -all".into(),
+            Self::Capabilities(caps) => {
+                let names: String = caps.bounding.names().iter().map(|name| plus(name)).collect();
+                format!("setpriv --bounding-set -all{names} --inh-caps -all")
+            }
             Self::NoNewPrivs => "setpriv --no-new-privs".into(),
             Self::Exec(path) => format!("exec {path}"),
             _ => String::new(),
         }
     }
+}
+
+/// `CAP_CHOWN` as setpriv(1) adds it to a list.
+fn plus(name: &str) -> String {
+    format!(",+{}", name.trim_start_matches("CAP_").to_lowercase())
+}
+
+/// An id map as `/proc/PID/uid_map` takes it; one line here, since a shell's `echo` takes it in quotes.
+fn lines(map: &[IdMap]) -> String {
+    let line = |entry: &IdMap| format!("{} {} {}", entry.inside, entry.outside, entry.count);
+    map.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn overlay_command(overlay: &Overlay) -> String {
+    let lowers: Vec<_> = overlay.lowers.iter().map(|path| path.display().to_string()).collect();
+    let mut options = format!("lowerdir={}", lowers.join(":"));
+    if !overlay.read_only {
+        options.push_str(&format!(
+            ",upperdir={},workdir={}",
+            overlay.upper.display(),
+            overlay.work.display()
+        ));
+        if overlay.volatile {
+            options.push_str(",volatile");
+        }
+    }
+    format!("mount -t overlay overlay -o {options} {}", overlay.mount_at.display())
 }
 
 fn names(kinds: Namespaces) -> Vec<&'static str> {

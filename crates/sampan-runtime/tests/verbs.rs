@@ -134,6 +134,29 @@ fn the_container_is_confined() {
 }
 
 #[test]
+fn a_filter_is_compiled_once_and_only_kept_in_a_private_directory() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut b = Box::new("filter", &["/bin/sh", "-c", "hostname other || echo refused"]);
+    let deny = json!({ "names": ["sethostname"], "action": "SCMP_ACT_ERRNO" });
+    b.bundle.config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [deny] });
+    b.bundle.config["process"]["capabilities"] = json!({ "bounding": ["CAP_SYS_ADMIN"], "effective": ["CAP_SYS_ADMIN"], "permitted": ["CAP_SYS_ADMIN"] });
+    b.bundle.write();
+    let dir = b.host.root().join("runtime/@seccomp");
+    let kept = || std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    assert_eq!(b.run().expect_code(0).stdout, "refused\n");
+    let first = kept();
+    assert_eq!(first.len(), 1);
+    assert_eq!(b.run().expect_code(0).stdout, "refused\n");
+    assert_eq!(kept(), first);
+    assert_eq!(b.verb(&["list", "-q"]).expect_code(0).stdout, "");
+    // What others may write to is not used, and the filter is in force all the same.
+    std::fs::remove_file(&first[0]).unwrap();
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(b.run().expect_code(0).stdout, "refused\n");
+    assert!(kept().is_empty());
+}
+
+#[test]
 fn limits_are_the_cgroups() {
     let mut b =
         Box::new("limits", &["/bin/busybox", "dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1"]);

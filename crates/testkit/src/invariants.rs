@@ -30,7 +30,8 @@ pub fn leftovers(root: &Path) -> Vec<String> {
     left.extend(processes_naming(root).into_iter().map(|(pid, line)| format!("process {pid}: {line}")));
     left.extend(cgroups(root, &ids).into_iter().map(|c| format!("cgroup {c}")));
     for dir in ["run/containers", "data/containers", "data/names", "runtime"] {
-        for entry in list(&root.join(dir)) {
+        // Compiled filters are kept between containers; no id begins with an `@`.
+        for entry in list(&root.join(dir)).into_iter().filter(|entry| !entry.starts_with('@')) {
             left.push(format!("{dir}/{entry}"));
         }
     }

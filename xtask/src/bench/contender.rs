@@ -1,54 +1,85 @@
 //! One thing measured, and the measuring of it.
 
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::Duration;
 
+use super::room::{Place, Rooms};
 use crate::Outcome;
+
+/// Commands, each a list of words, that are run one after the other.
+type Steps = Vec<Vec<String>>;
 
 /// Commands run one after the other, timed together.
 pub(super) struct Contender {
     pub(super) name: String,
+    place: Place,
+    /// Run before the first round, untimed.
+    before: Steps,
     /// What is timed.
-    steps: Vec<Vec<String>>,
-    /// Leading words that put a command where the contender can run (not part of its work, but of its time).
-    within: Vec<String>,
+    steps: Steps,
+    /// Run after the last round, untimed, and when it fails.
+    after: Steps,
     samples: Vec<f64>,
     peak_kib: u64,
 }
 
 impl Contender {
     pub(super) fn new(name: &str, steps: &[&[&str]]) -> Contender {
-        let steps = steps.iter().map(|step| step.iter().map(|word| word.to_string()).collect()).collect();
-        Contender { name: name.into(), steps, within: Vec::new(), samples: Vec::new(), peak_kib: 0 }
+        Contender {
+            name: name.into(),
+            place: Place::Host,
+            before: Vec::new(),
+            steps: owned(steps),
+            after: Vec::new(),
+            samples: Vec::new(),
+            peak_kib: 0,
+        }
     }
 
-    /// The same, with every command run behind these words.
-    pub(super) fn within(mut self, words: &[&str]) -> Contender {
-        self.within = words.iter().map(|word| word.to_string()).collect();
+    /// The same in another room.
+    pub(super) fn at(mut self, place: Place) -> Contender {
+        self.place = place;
+        self
+    }
+
+    /// The same with something that it needs, and its removal.
+    pub(super) fn between(mut self, before: &[&[&str]], after: &[&[&str]]) -> Contender {
+        (self.before, self.after) = (owned(before), owned(after));
         self
     }
 
     /// Runs the steps once and keeps their time.
-    pub(super) fn round(&mut self) -> Outcome {
-        let commands = self.commands();
-        let started = Instant::now();
-        for command in &commands {
-            execute(command)?;
+    pub(super) fn round(&mut self, rooms: &mut Rooms) -> Outcome {
+        let room = rooms.get(self.place);
+        let mut took = Duration::ZERO;
+        for step in &self.steps {
+            took += room.run(step)?;
         }
-        self.samples.push(started.elapsed().as_secs_f64() * 1e3);
+        self.samples.push(took.as_secs_f64() * 1e3);
         Ok(())
     }
 
-    /// Runs the steps once without keeping their time, and measures their memory instead.
-    pub(super) fn warm_up(&mut self) -> Outcome {
-        self.round()?;
-        self.samples.clear();
-        self.peak_kib = self.commands().iter().map(|command| peak_of(command)).max().unwrap_or(0);
+    /// Prepares, and runs the steps twice without keeping their time: once to warm caches, once to measure memory.
+    pub(super) fn warm_up(&mut self, rooms: &mut Rooms) -> Outcome {
+        let room = rooms.get(self.place);
+        for step in &self.before {
+            room.run(step)?;
+        }
+        for step in &self.steps {
+            room.run(step)?;
+        }
+        for step in &self.steps {
+            self.peak_kib = self.peak_kib.max(room.peak_kib(step)?.unwrap_or(0));
+        }
         Ok(())
     }
 
-    fn commands(&self) -> Vec<Vec<&str>> {
-        self.steps.iter().map(|step| self.within.iter().chain(step).map(String::as_str).collect()).collect()
+    /// Removes what it needed. What it left behind after a failure may make this fail too: that is said, no more.
+    pub(super) fn clean_up(&mut self, rooms: &mut Rooms) {
+        for step in &self.after {
+            if let Err(error) = rooms.get(self.place).run(step) {
+                eprintln!("{}: {error}", self.name);
+            }
+        }
     }
 
     /// The `p`-th quantile (0 to 1) of the samples, in milliseconds; NaN without samples.
@@ -65,22 +96,6 @@ impl Contender {
     }
 }
 
-/// Runs one command to its end.
-fn execute(words: &[&str]) -> Outcome {
-    let (program, args) = words.split_first().ok_or("an empty command")?;
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let output = command.spawn()?.wait_with_output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(format!("{}: {}", words.join(" "), String::from_utf8_lossy(&output.stderr).trim()).into())
-}
-
-/// The peak resident memory of one command and its waited-for children in KiB, as GNU time reports it; 0 without it.
-fn peak_of(words: &[&str]) -> u64 {
-    let output =
-        Command::new("/usr/bin/time").args(["-q", "-f", "%M"]).args(words).stdin(Stdio::null()).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stderr).into_owned()).unwrap_or_default();
-    text.lines().last().and_then(|line| line.trim().parse().ok()).unwrap_or(0)
+fn owned(steps: &[&[&str]]) -> Steps {
+    steps.iter().map(|step| step.iter().map(|word| word.to_string()).collect()).collect()
 }

@@ -240,7 +240,7 @@ const TMPFS_WORDS: [&str; 22] = [
     "sync",
     "async",
     "dirsync",
-    "mand",
+    // Not `mand`: kernels since 5.15 take it and do nothing.
     "nomand",
     "atime",
     "noatime",
@@ -253,6 +253,7 @@ const TMPFS_WORDS: [&str; 22] = [
     "huge=never",
     "huge=always",
     "huge=within_size",
+    "huge=advise",
 ];
 
 /// `PATH[:OPTION,...]`.

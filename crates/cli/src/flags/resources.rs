@@ -6,8 +6,6 @@ use super::{ContainerFlags, FlagError, Parsed, mounts, size};
 
 /// The least memory that docker gives a container.
 const MIN_MEMORY: u64 = 6 << 20;
-/// The processor time a quota is counted in, when `--cpu-period` does not say (microseconds).
-const CPU_PERIOD: u64 = 100_000;
 /// A hundredth of a processor: the kernel's least quota, 1 ms, of the default period.
 const MIN_NANO_CPUS: u64 = 10_000_000;
 /// Numbers of processors and memory nodes end somewhere below.
@@ -35,7 +33,6 @@ const ULIMITS: [&str; 15] = [
 /// Every limit of the command line.
 pub(super) fn resources(flags: &ContainerFlags) -> Result<Resources, FlagError> {
     let mut resources = Resources {
-        nano_cpus: processor_time(flags)?,
         cpu_shares: flags.cpu_shares.filter(|shares| *shares > 0),
         cpuset_cpus: each("cpuset-cpus", &flags.cpuset_cpus, number_list)?.flatten(),
         cpuset_mems: each("cpuset-mems", &flags.cpuset_mems, number_list)?.flatten(),
@@ -44,6 +41,7 @@ pub(super) fn resources(flags: &ContainerFlags) -> Result<Resources, FlagError> 
         ..Resources::default()
     };
     memory(flags, &mut resources)?;
+    processor_time(flags, &mut resources)?;
     for text in &flags.ulimit {
         let limit = ulimit(text).map_err(FlagError::of("ulimit", text))?;
         resources.ulimits.retain(|other| other.name != limit.name);
@@ -96,36 +94,34 @@ fn memory_swap(text: &str) -> Parsed<i64> {
     size::parse(text).map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
 }
 
-/// `--cpus`, or `--cpu-quota` as a share of `--cpu-period`: the ratio is what counts, the engine chooses the period.
-fn processor_time(flags: &ContainerFlags) -> Result<Option<u64>, FlagError> {
+/// `--cpus`, or `--cpu-quota` and `--cpu-period`.
+fn processor_time(flags: &ContainerFlags, resources: &mut Resources) -> Result<(), FlagError> {
     let conflict = |text: &str| Err(FlagError::Conflict(text.into()));
     let given = |value: Option<i64>| value.filter(|value| *value != 0);
     let (period, quota) = (given(flags.cpu_period), given(flags.cpu_quota));
     if let Some(nano) = each("cpus", &flags.cpus, size::nano_cpus)?.filter(|nano| *nano > 0) {
-        return match (period, quota) {
-            (Some(_), _) => conflict("conflicting options: --cpus and --cpu-period cannot both be set"),
-            (_, Some(_)) => conflict("conflicting options: --cpus and --cpu-quota cannot both be set"),
-            _ if nano < MIN_NANO_CPUS => conflict("range of CPUs begins with 0.01"),
-            _ => Ok(Some(nano)),
-        };
-    }
-    let period = match period {
-        None => CPU_PERIOD,
-        Some(period @ 1000..=1_000_000) => period.unsigned_abs(),
-        Some(_) => {
-            return conflict(
-                "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
-            );
+        if period.is_some() {
+            return conflict("conflicting options: --cpus and --cpu-period cannot both be set");
         }
-    };
-    match quota {
-        None | Some(..=0) => Ok(None),
-        Some(1..1000) => conflict("CPU cfs quota can not be less than 1ms (i.e. 1000)"),
-        Some(quota) => {
-            let nano = u128::from(quota.unsigned_abs()) * 1_000_000_000 / u128::from(period);
-            Ok(Some(u64::try_from(nano).unwrap_or(u64::MAX).max(MIN_NANO_CPUS)))
+        if quota.is_some() {
+            return conflict("conflicting options: --cpus and --cpu-quota cannot both be set");
         }
+        if nano < MIN_NANO_CPUS {
+            return conflict("range of CPUs begins with 0.01");
+        }
+        resources.nano_cpus = Some(nano);
+        return Ok(());
     }
+    if period.is_some_and(|period| !(1000..=1_000_000).contains(&period)) {
+        return conflict(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        );
+    }
+    if quota.is_some_and(|quota| (1..1000).contains(&quota)) {
+        return conflict("CPU cfs quota can not be less than 1ms (i.e. 1000)");
+    }
+    (resources.cpu_period, resources.cpu_quota) = (period.map(i64::unsigned_abs), quota);
+    Ok(())
 }
 
 /// `0-3,7`; none for the empty text.
@@ -280,15 +276,17 @@ mod tests {
 
     #[test]
     fn processors() {
-        for (args, nano) in [
-            (&["--cpus", "1.5"][..], Some(1_500_000_000)),
-            (&["--cpus", "0"], None),
-            (&["--cpu-quota", "50000"], Some(500_000_000)),
-            (&["--cpu-period", "50000", "--cpu-quota", "25000"], Some(500_000_000)),
-            (&["--cpu-period", "50000"], None),
-            (&["--cpu-quota", "-1"], None),
+        for (args, nano, period, quota) in [
+            (&["--cpus", "1.5"][..], Some(1_500_000_000), None, None),
+            (&["--cpus", "0"], None, None, None),
+            (&["--cpu-quota", "50000"], None, None, Some(50_000)),
+            (&["--cpu-period", "50000", "--cpu-quota", "25000"], None, Some(50_000), Some(25_000)),
+            (&["--cpu-period", "50000"], None, Some(50_000), None),
+            (&["--cpu-quota", "-1"], None, None, Some(-1)),
+            (&["--cpu-quota", "0", "--cpu-period", "0"], None, None, None),
         ] {
-            assert_eq!(read(args).unwrap().nano_cpus, nano, "{args:?}");
+            let got = read(args).unwrap();
+            assert_eq!((got.nano_cpus, got.cpu_period, got.cpu_quota), (nano, period, quota), "{args:?}");
         }
         for args in [
             &["--cpus", "0.001"][..],

@@ -135,7 +135,8 @@ impl Run {
     fn command(&self, command: &[Operand], piped: Option<Value>, dot: &Value) -> Result<Value> {
         let Some((first, rest)) = command.split_first() else { return fail("missing value for command") };
         if let Operand::Function(name) = first {
-            let mut arguments = rest.iter().map(|operand| self.operand(operand, dot)).collect::<Result<Vec<_>>>()?;
+            let mut arguments =
+                rest.iter().map(|operand| self.operand(operand, dot)).collect::<Result<Vec<_>>>()?;
             arguments.extend(piped);
             return functions::call(name, arguments);
         }

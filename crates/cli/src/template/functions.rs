@@ -22,8 +22,12 @@ pub(super) fn call(name: &str, arguments: Vec<Value>) -> Result<Value> {
             exactly(1)?;
             arguments[0].to_string().into()
         }
-        "and" => arguments.iter().find(|value| !truth(value)).or(arguments.last()).cloned().unwrap_or(Value::Null),
-        "or" => arguments.iter().find(|value| truth(value)).or(arguments.last()).cloned().unwrap_or(Value::Null),
+        "and" => {
+            arguments.iter().find(|value| !truth(value)).or(arguments.last()).cloned().unwrap_or(Value::Null)
+        }
+        "or" => {
+            arguments.iter().find(|value| truth(value)).or(arguments.last()).cloned().unwrap_or(Value::Null)
+        }
         "not" => {
             exactly(1)?;
             (!truth(&arguments[0])).into()
@@ -134,7 +138,11 @@ fn title(text: &str) -> String {
     let mut out = String::new();
     let mut begin = true;
     for c in text.chars() {
-        if begin { out.extend(c.to_uppercase()) } else { out.push(c) }
+        if begin {
+            out.extend(c.to_uppercase())
+        } else {
+            out.push(c)
+        }
         begin = !c.is_alphanumeric();
     }
     out

@@ -42,7 +42,8 @@ fn show(value: &Value) -> String {
             format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(" "))
         }
         Value::Object(map) => {
-            let pairs: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", show(value))).collect();
+            let pairs: Vec<String> =
+                map.iter().map(|(key, value)| format!("{key}:{}", show(value))).collect();
             format!("map[{}]", pairs.join(" "))
         }
     }

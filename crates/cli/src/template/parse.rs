@@ -49,7 +49,7 @@ impl Template {
         let (nodes, end) = parser.list(0)?;
         match end {
             End::Input => Ok(Self { nodes }),
-            End::End => fail("unexpected {{end}}"),
+            End::Closed => fail("unexpected {{end}}"),
             End::Else(_) => fail("unexpected {{else}}"),
         }
     }
@@ -58,7 +58,7 @@ impl Template {
 /// What ended a list of nodes.
 enum End {
     Input,
-    End,
+    Closed,
     /// `else`, with the tokens of an `else if` or `else with`.
     Else(Vec<Token>),
 }
@@ -83,12 +83,14 @@ impl Parser {
             };
             let keyword = if let Some(Token::Word(word)) = tokens.first() { word.as_str() } else { "" };
             match keyword {
-                "end" => return Ok((nodes, End::End)),
+                "end" => return Ok((nodes, End::Closed)),
                 "else" => return Ok((nodes, End::Else(tokens[1..].to_vec()))),
                 "break" => nodes.push(Node::Break),
                 "continue" => nodes.push(Node::Continue),
                 "if" | "range" | "with" => nodes.push(self.block(&tokens, depth)?),
-                "template" | "define" | "block" => return fail(format!("{{{{{keyword}}}}} is not supported")),
+                "template" | "define" | "block" => {
+                    return fail(format!("{{{{{keyword}}}}} is not supported"));
+                }
                 _ => nodes.push(Node::Pipeline(pipeline(&tokens)?)),
             }
         }
@@ -101,11 +103,11 @@ impl Parser {
         let (body, end) = self.list(depth + 1)?;
         let otherwise = match end {
             End::Input => return fail("unexpected EOF: a block is not closed by {{end}}"),
-            End::End => Vec::new(),
+            End::Closed => Vec::new(),
             // `else if` is a block inside the else, which its `end` closes too.
             End::Else(rest) if !rest.is_empty() => vec![self.block(&rest, depth + 1)?],
             End::Else(_) => match self.list(depth + 1)? {
-                (nodes, End::End) => nodes,
+                (nodes, End::Closed) => nodes,
                 (_, End::Input) => return fail("unexpected EOF: a block is not closed by {{end}}"),
                 (_, End::Else(_)) => return fail("expected end; found {{else}}"),
             },
@@ -125,7 +127,9 @@ fn pipeline(tokens: &[Token]) -> Result<Pipeline> {
     if let Some(at) = tokens.iter().position(|token| matches!(token, Token::Declare | Token::Assign)) {
         for token in &tokens[..at] {
             match token {
-                Token::Variable(name, fields) if fields.is_empty() && !name.is_empty() => declare.push(name.clone()),
+                Token::Variable(name, fields) if fields.is_empty() && !name.is_empty() => {
+                    declare.push(name.clone())
+                }
                 Token::Comma if declare.len() == 1 => {}
                 other => return fail(format!("unexpected {other:?} in a declaration")),
             }
@@ -142,8 +146,11 @@ fn pipeline(tokens: &[Token]) -> Result<Pipeline> {
     Ok(Pipeline { declare, commands })
 }
 
-/// Reads up to a closing parenthesis: the commands, how many tokens they took, and the names behind the parenthesis.
-fn commands(tokens: &[Token], depth: usize) -> Result<(Vec<Vec<Operand>>, usize, Option<Vec<String>>)> {
+/// The commands of a pipeline, how many tokens they took, and the names behind the parenthesis that ended them, if one did.
+type Commands = (Vec<Vec<Operand>>, usize, Option<Vec<String>>);
+
+/// Reads up to a closing parenthesis.
+fn commands(tokens: &[Token], depth: usize) -> Result<Commands> {
     if depth > MAX_DEPTH {
         return fail("too many nested parentheses");
     }

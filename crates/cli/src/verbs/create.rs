@@ -20,7 +20,8 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, engine: &Engine) -> Outcome {
-        let cidfile = CidFile::reserve(self.container.cidfile()).map_err(|failed| failed.with_code(FAILED))?;
+        let cidfile =
+            CidFile::reserve(self.container.cidfile()).map_err(|failed| failed.with_code(FAILED))?;
         let created = self
             .container
             .into_spec(&|name| std::env::var(name).ok())

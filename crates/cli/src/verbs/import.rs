@@ -26,8 +26,8 @@ impl Args {
         let image = if self.file.as_os_str() == "-" {
             images.import(std::io::stdin().lock(), &import)
         } else {
-            let file = File::open(&self.file)
-                .map_err(|source| Unreadable { path: self.file.clone(), source })?;
+            let file =
+                File::open(&self.file).map_err(|source| Unreadable { path: self.file.clone(), source })?;
             images.import(file, &import)
         };
         println!("{}", image?.id);

@@ -55,7 +55,8 @@ impl Args {
     pub(crate) fn run(self, engine: &Engine) -> Outcome {
         let id = engine.resolve(&self.container)?;
         let now = Timestamp::now();
-        let time = |flag, text: &Option<String>| text.as_deref().map(|text| parse_time(flag, text, now)).transpose();
+        let time =
+            |flag, text: &Option<String>| text.as_deref().map(|text| parse_time(flag, text, now)).transpose();
         let options = ReadOptions {
             tail: parse_tail(&self.tail)?,
             since: time("since", &self.since)?,
@@ -105,7 +106,9 @@ impl Args {
     fn until_end(&self, reader: &mut LogReader, mut session: Session) -> Result<(), Failed> {
         loop {
             let ended = match session.try_next() {
-                Ok(Some(monitor::Incoming::Closed | monitor::Incoming::Event(monitor::Event::Exited { .. }, _))) => true,
+                Ok(Some(
+                    monitor::Incoming::Closed | monitor::Incoming::Event(monitor::Event::Exited { .. }, _),
+                )) => true,
                 Ok(Some(_)) => continue,
                 Ok(None) => false,
                 Err(error) => return Err(error.into()),

@@ -65,7 +65,8 @@ impl Args {
     /// Values of one key are alternatives, keys must all fit, as in docker.
     fn matches(&self, container: &Listed) -> bool {
         FILTERS.iter().all(|key| {
-            let mut values = self.filter.iter().filter(|(own, _)| own == key).map(|(_, value)| value).peekable();
+            let mut values =
+                self.filter.iter().filter(|(own, _)| own == key).map(|(_, value)| value).peekable();
             let none = values.peek().is_none();
             // Labels must all fit, the others are alternatives.
             none || if *key == "label" {
@@ -116,7 +117,8 @@ impl Args {
 
     fn json(&self, container: &Listed, now: Timestamp) -> Value {
         let summary = &container.summary;
-        let labels: Vec<String> = summary.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let labels: Vec<String> =
+            summary.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let created = human::ago(&summary.created, now);
         json!({
             "ID": self.id(container), "Image": summary.image, "Command": self.command(container),
@@ -149,9 +151,13 @@ fn matches_one(key: &str, value: &str, container: &Listed) -> bool {
         },
         "status" => container.state.status.as_str() == value,
         "ancestor" => {
-            let tagged = |name: &str| if name.contains(':') { name.to_owned() } else { format!("{name}:latest") };
+            let tagged =
+                |name: &str| if name.contains(':') { name.to_owned() } else { format!("{name}:latest") };
             tagged(&summary.image) == tagged(value)
-                || summary.image_id.trim_start_matches("sha256:").starts_with(value.trim_start_matches("sha256:"))
+                || summary
+                    .image_id
+                    .trim_start_matches("sha256:")
+                    .starts_with(value.trim_start_matches("sha256:"))
         }
         _ => {
             let code = container.state.exit.as_ref().map(|exit| exit.exit_code.to_string());

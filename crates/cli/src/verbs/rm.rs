@@ -1,7 +1,6 @@
-use engine::Engine;
-
 use super::each;
 use crate::Outcome;
+use engine::Engine;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

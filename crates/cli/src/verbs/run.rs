@@ -45,7 +45,8 @@ impl Args {
         if detach && self.container.chooses_streams() {
             return Err(usage(Misfit("Conflicting options: -a and -d")));
         }
-        let cidfile = CidFile::reserve(self.container.cidfile()).map_err(|failed| failed.with_code(FAILED))?;
+        let cidfile =
+            CidFile::reserve(self.container.cidfile()).map_err(|failed| failed.with_code(FAILED))?;
         let mut spec = self.container.into_spec(&|name| std::env::var(name).ok()).map_err(usage)?;
         if detach {
             spec.stdin_once = false;

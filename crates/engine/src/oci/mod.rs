@@ -67,12 +67,16 @@ pub(crate) fn own_users(spec: &ContainerSpec) -> bool {
         UserNamespace::Profile => {
             spec.security.profile == Profile::Hardened
                 && !spec.security.privileged
-                && spec.network != NetworkMode::Host
-                && spec.namespaces.pid != NamespaceMode::Host
-                && spec.namespaces.ipc != NamespaceMode::Host
+                && !shares_hosts(spec)
                 && !shares(spec)
         }
     }
+}
+
+fn shares_hosts(spec: &ContainerSpec) -> bool {
+    spec.network == NetworkMode::Host
+        || spec.namespaces.pid == NamespaceMode::Host
+        || spec.namespaces.ipc == NamespaceMode::Host
 }
 
 fn shares(spec: &ContainerSpec) -> bool {
@@ -142,7 +146,7 @@ fn namespaces(spec: &ContainerSpec) -> Vec<Value> {
         kinds.push("network");
     }
     // The host's clocks cannot be set through it, and its boot time is not told.
-    if spec.security.profile != Profile::Docker && !spec.security.privileged {
+    if !spec.security.privileged {
         kinds.push("time");
     }
     if own_users(spec) {
@@ -180,11 +184,17 @@ pub(crate) fn check(spec: &ContainerSpec) -> Result<()> {
     if spec.namespaces.user == UserNamespace::Auto && spec.security.privileged {
         return refuse("a privileged container has the host's users");
     }
-    if spec.namespaces.user == UserNamespace::Auto && (spec.network == NetworkMode::Host || shares(spec)) {
+    // Its root may mount neither procfs nor the message queues of a namespace that is not its users'.
+    if spec.namespaces.user == UserNamespace::Auto && (shares_hosts(spec) || shares(spec)) {
         return refuse("a container with users of its own cannot share the namespaces of others");
     }
-    if spec.security.seccomp == crate::spec::SeccompSpec::Unconfined && spec.security.profile == Profile::Hardened {
+    if spec.security.seccomp == crate::spec::SeccompSpec::Unconfined
+        && spec.security.profile == Profile::Hardened
+    {
         return refuse("the hardened profile and no system call filter");
     }
     resources::check(&spec.resources)
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,10 +31,8 @@ pub(crate) enum ReadySource {
 pub(super) fn mounts(spec: &ContainerSpec, facts: &Facts) -> Result<Vec<Value>> {
     let own: Vec<&str> = facts.mounts.iter().map(|mount| mount.target.as_str()).collect();
     let usual = usual(spec);
-    let mut all: Vec<Value> = usual
-        .into_iter()
-        .filter(|mount| !own.iter().any(|target| *target == mount["destination"]))
-        .collect();
+    let mut all: Vec<Value> =
+        usual.into_iter().filter(|mount| !own.iter().any(|target| *target == mount["destination"])).collect();
     if let Some(dir) = &facts.files {
         for (file, target) in
             [("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname")]
@@ -75,14 +73,14 @@ fn usual(spec: &ContainerSpec) -> Vec<Value> {
         json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
                 "options": ["nosuid", "noexec", "nodev", writable] }),
     ];
+    // It shows the queues of the IPC namespace it is mounted in, also where that is the host's or another's.
+    mounts.push(json!({ "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
+                        "options": ["nosuid", "noexec", "nodev"] }));
     if spec.namespaces.ipc == NamespaceMode::Host {
-        for dir in ["/dev/mqueue", "/dev/shm"] {
-            mounts.push(json!({ "destination": dir, "type": "bind", "source": dir, "options": ["rbind", "rprivate"] }));
-        }
+        mounts.push(json!({ "destination": "/dev/shm", "type": "bind", "source": "/dev/shm",
+                            "options": ["rbind", "rprivate", "nosuid", "noexec", "nodev"] }));
     } else {
         let size = format!("size={}", spec.shm_size.unwrap_or(SHM));
-        mounts.push(json!({ "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
-                            "options": ["nosuid", "noexec", "nodev"] }));
         mounts.push(json!({ "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
                             "options": ["nosuid", "noexec", "nodev", "mode=1777", size] }));
     }
@@ -136,9 +134,32 @@ fn one(mount: &ReadyMount, own_users: bool) -> Result<Value> {
 
 /// The options docker takes for `--tmpfs`.
 fn check_tmpfs(option: &str) -> Result<()> {
-    const FLAGS: [&str; 18] = [
-        "defaults", "ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "dirsync",
-        "atime", "noatime", "diratime", "nodiratime", "relatime", "strictatime",
+    const FLAGS: [&str; 25] = [
+        "defaults",
+        "ro",
+        "rw",
+        "suid",
+        "nosuid",
+        "dev",
+        "nodev",
+        "exec",
+        "noexec",
+        "sync",
+        "async",
+        "dirsync",
+        "atime",
+        "noatime",
+        "diratime",
+        "nodiratime",
+        "relatime",
+        "norelatime",
+        "strictatime",
+        "nostrictatime",
+        "nomand",
+        "huge=never",
+        "huge=always",
+        "huge=within_size",
+        "huge=advise",
     ];
     const KEYS: [&str; 6] = ["mode", "uid", "gid", "nr_inodes", "nr_blocks", "size"];
     let key = option.split_once('=').map(|(key, _)| key);

@@ -37,12 +37,15 @@ impl Merged {
 ///
 /// # Errors
 /// [`Error::Request`] when there is nothing to run.
-pub(crate) fn merge(id: &ContainerId, spec: &ContainerSpec, image: &Config, hostname: Option<&str>) -> Result<Merged> {
+pub(crate) fn merge(
+    id: &ContainerId,
+    spec: &ContainerSpec,
+    image: &Config,
+    hostname: Option<&str>,
+) -> Result<Merged> {
     let (entrypoint, image_command) = match &spec.entrypoint {
         Some(own) => (own.clone(), Vec::new()),
-        None => {
-            (image.entrypoint.clone().unwrap_or_default(), image.cmd.clone().unwrap_or_default())
-        }
+        None => (image.entrypoint.clone().unwrap_or_default(), image.cmd.clone().unwrap_or_default()),
     };
     let command = if spec.command.is_empty() { image_command } else { spec.command.clone() };
     if entrypoint.is_empty() && command.is_empty() {
@@ -133,11 +136,29 @@ fn rlimits(spec: &ContainerSpec, defaults: &[Ulimit]) -> Result<Vec<Value>> {
 
 fn rlimit(limit: &Ulimit) -> Result<Value> {
     const NAMES: [&str; 16] = [
-        "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
-        "rtprio", "rttime", "sigpending", "stack",
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "locks",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
     ];
     if !NAMES.contains(&limit.name.as_str()) {
-        return Err(Error::invalid("ulimit type", &limit.name, format!("it is none of {}", NAMES.join(", "))));
+        return Err(Error::invalid(
+            "ulimit type",
+            &limit.name,
+            format!("it is none of {}", NAMES.join(", ")),
+        ));
     }
     // -1 is RLIM_INFINITY, which is the largest number there is.
     let value = |number: i64| u64::try_from(number).unwrap_or(u64::MAX);

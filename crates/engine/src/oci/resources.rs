@@ -29,9 +29,7 @@ pub(super) fn check(resources: &Resources) -> Result<()> {
         if let Some(swap) = resources.memory_swap.and_then(|swap| u64::try_from(swap).ok())
             && swap < memory
         {
-            return refuse(
-                "Minimum memoryswap limit should be larger than memory limit, see usage".into(),
-            );
+            return refuse("Minimum memoryswap limit should be larger than memory limit, see usage".into());
         }
         if resources.memory_reservation.is_some_and(|soft| soft > memory) {
             return refuse(
@@ -39,7 +37,9 @@ pub(super) fn check(resources: &Resources) -> Result<()> {
             );
         }
     } else if resources.memory_swap.is_some_and(|swap| swap > 0) {
-        return refuse("You should always set the Memory limit when using Memoryswap limit, see usage".into());
+        return refuse(
+            "You should always set the Memory limit when using Memoryswap limit, see usage".into(),
+        );
     }
     if let Some(cpus) = resources.nano_cpus {
         let online = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
@@ -49,6 +49,17 @@ pub(super) fn check(resources: &Resources) -> Result<()> {
                 "Range of CPUs is from 0.01 to {online}.00, as there are only {online} CPUs available"
             ));
         }
+    }
+    if resources.nano_cpus.is_some() && (resources.cpu_period.is_some() || resources.cpu_quota.is_some()) {
+        return refuse("Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set".into());
+    }
+    if resources.cpu_period.is_some_and(|period| !(1000..=1_000_000).contains(&period)) {
+        return refuse(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".into(),
+        );
+    }
+    if resources.cpu_quota.is_some_and(|quota| (0..1000).contains(&quota)) {
+        return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)".into());
     }
     if resources.cpu_shares == Some(1) {
         return refuse("The minimum allowed cpu-shares is 2".into());
@@ -73,6 +84,12 @@ pub(super) fn resources(spec: &ContainerSpec, facts: &Facts) -> Result<Value> {
     if let Some(nano) = own.nano_cpus {
         cpu.insert("period".into(), PERIOD.into());
         cpu.insert("quota".into(), (nano / (1_000_000_000 / PERIOD)).into());
+    }
+    if let Some(period) = own.cpu_period {
+        cpu.insert("period".into(), period.into());
+    }
+    if let Some(quota) = own.cpu_quota {
+        cpu.insert("quota".into(), quota.into());
     }
     if let Some(shares) = own.cpu_shares.filter(|shares| *shares > 0) {
         cpu.insert("shares".into(), shares.into());

@@ -241,17 +241,21 @@ fn join(spec: &mut Spec, task: &Task, containers: &Path) -> Result<Vec<OwnedFd>>
 /// POSIX shared memory is files in `/dev/shm`, so who shares another container's IPC shares that file system too. It is
 /// found inside the other's root, where a symbolic link cannot lead out, and named by its descriptor.
 fn share_memory(spec: &mut Spec, pid: i32) -> Result<OwnedFd> {
-    let root = linux::RootDir::open(Path::new(&format!("/proc/{pid}/root")))?;
-    let dir = root.open_in_root(Path::new(SHM), OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-    let kind = rustix::fs::fstatfs(&dir).map_err(|errno| linux::Error::new("fstatfs", errno))?.f_type;
+    let path = format!("/proc/{pid}/ns/mnt");
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let namespace = rustix::fs::open(&path, flags, Mode::empty())
+        .map_err(|errno| linux::Error::on("open", path, errno))?;
+    let shared = linux::mount::clone_foreign(&namespace, Path::new(SHM), true)?;
+    let kind = rustix::fs::fstatfs(&shared).map_err(|errno| linux::Error::new("fstatfs", errno))?.f_type;
     if u64::try_from(kind) != Ok(TMPFS_MAGIC) {
         let reason = "the other container's /dev/shm is no file system of its own, so it cannot be shared";
         return Err(Failure::new(Kind::Conflict, reason).into());
     }
+    let shared = OwnedFd::from(shared);
     let mount = MountBuilder::default()
         .destination(SHM)
         .typ("bind")
-        .source(format!("/proc/self/fd/{}", dir.as_raw_fd()))
+        .source(format!("/proc/self/fd/{}", shared.as_raw_fd()))
         .options(["rbind", "rprivate", "nosuid", "nodev", "noexec"].map(str::to_owned).to_vec())
         .build()
         .map_err(|error| Failure::new(Kind::System, error.to_string()))?;
@@ -262,5 +266,5 @@ fn share_memory(spec: &mut Spec, pid: i32) -> Result<OwnedFd> {
         None => mounts.push(mount),
     }
     spec.set_mounts(Some(mounts));
-    Ok(dir)
+    Ok(shared)
 }

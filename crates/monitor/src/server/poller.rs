@@ -84,9 +84,12 @@ impl Poller {
     }
 
     /// Waits for events, at most `timeout`.
-    pub(super) fn wait(&self, timeout: Option<Duration>) -> Result<Vec<(Token, EventFlags)>> {
+    pub(super) fn wait(&self, timeout: Option<Duration>, rest: bool) -> Result<Vec<(Token, EventFlags)>> {
         let mut space = [MaybeUninit::<Event>::uninit(); 16];
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        if rest {
+            linux::memory::rest();
+        }
         match epoll::wait(&self.0, &mut space, timeout.as_ref()) {
             Ok((events, _)) => {
                 Ok(events.iter().map(|event| (Token::of(event.data.u64()), event.flags)).collect())

@@ -33,8 +33,9 @@ impl Monitor {
     pub(super) fn run(&mut self) -> Result<()> {
         while !self.leaving {
             self.arm();
+            let rest = self.rest_at.take_if(|at| *at <= Instant::now()).is_some();
             let timeout = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
-            let events = self.poller.wait(timeout)?;
+            let events = self.poller.wait(timeout, rest)?;
             self.rest_at = if events.is_empty() { self.rest_at } else { Some(Instant::now() + REST_AFTER) };
             for (token, flags) in events {
                 self.handle(token, flags);
@@ -153,10 +154,6 @@ impl Monitor {
 
     fn check_deadlines(&mut self) {
         let now = Instant::now();
-        if self.rest_at.is_some_and(|at| at <= now) {
-            self.rest_at = None;
-            linux::memory::rest();
-        }
         if self.armed_until.is_some_and(|at| at <= now) {
             self.disarm();
         }
@@ -199,7 +196,7 @@ impl Monitor {
             if left.is_zero() || !self.sessions.iter().any(|session| session.is_pending()) {
                 return Ok(());
             }
-            for (token, flags) in self.poller.wait(Some(left))? {
+            for (token, flags) in self.poller.wait(Some(left), false)? {
                 if let Token::Dynamic(id) = token
                     && let Some(session) = self.session(id)
                 {

@@ -10,7 +10,7 @@ mod reaper;
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use linux::mount::MountAttr;
 use linux::{MountFd, Namespaces, Propagation, RootDir, SeqSocket};
@@ -38,8 +38,10 @@ pub(crate) struct Prepared {
     pub host_null: Option<MountFd>,
     /// Namespaces to join.
     pub joins: Vec<Join>,
-    /// The creator has something to do for this process first: id maps, cgroups.
+    /// The creator has something to do for this process: id maps, cgroups.
     pub wait_for_go: bool,
+    /// That was waited for, and this process is in its cgroup and cgroup namespace.
+    pub in_cgroup: bool,
     /// The system call filter.
     pub filter: Option<LoadFilter>,
     /// The three standard streams, where they are not inherited.
@@ -102,7 +104,7 @@ fn start(
 ) -> Result<Infallible, Failure> {
     protect().map_err(|error| failure(Step::Clone(plan.namespaces.new), error))?;
     rustix::process::umask(Mode::empty());
-    let attach_at = enter_namespaces(&plan, &prepared, socket, report)?;
+    let attach_at = enter_namespaces(&plan, &mut prepared, socket, report)?;
     if let Some(streams) = prepared.stdio.take() {
         use linux::descriptor::{StdStream, redirect};
         for (fd, stream) in streams.iter().zip([StdStream::Stdin, StdStream::Stdout, StdStream::Stderr]) {
@@ -141,7 +143,7 @@ fn protect() -> Result<(), Cause> {
 /// is still the host's root for it, since the way there may be closed to others (`/run/sampan` is 0700).
 fn enter_namespaces(
     plan: &Plan,
-    prepared: &Prepared,
+    prepared: &mut Prepared,
     socket: &SeqSocket,
     report: &mut Reporter<'_>,
 ) -> Result<OwnedFd, Failure> {
@@ -153,14 +155,10 @@ fn enter_namespaces(
     let attach_at = rustix::fs::open(&prepared.attach_at, flags, Mode::empty())
         .map_err(|errno| linux::Error::on("open", prepared.attach_at.to_string_lossy(), errno))
         .map_err(|error| failure(Step::Root(&prepared.attach_at), error.into()))?;
-    if prepared.wait_for_go {
-        wait_for_go(socket).map_err(|cause| failure(Step::JoinCgroup, cause))?;
-    }
     if spaces.user() {
+        // Nothing can be done in a user namespace before it has its maps.
+        enter_cgroup(plan, prepared, socket, report)?;
         report.step(Step::BecomeRoot, become_root)?;
-    }
-    if spaces.new.contains(Namespaces::CGROUP) {
-        report.step(Step::CgroupNamespace, || linux::unshare(Namespaces::CGROUP))?;
     }
     if !prepared.no_new_keyring {
         let joined =
@@ -181,6 +179,30 @@ fn enter_namespaces(
     Ok(attach_at)
 }
 
+/// Waits for what the creator does for this process, and enters the cgroup that it made. As late as possible, since the
+/// two work at the same time: only the mounts of cgroups, a user namespace and hooks need it. The second time it does
+/// nothing.
+fn enter_cgroup(
+    plan: &Plan,
+    prepared: &mut Prepared,
+    socket: &SeqSocket,
+    report: &mut Reporter<'_>,
+) -> Result<(), Failure> {
+    if std::mem::replace(&mut prepared.in_cgroup, true) {
+        return Ok(());
+    }
+    if prepared.wait_for_go {
+        let step = Step::JoinCgroup(plan.cgroup_path.as_deref().unwrap_or(Path::new("")));
+        let entrance = wait_for_go(socket).map_err(|cause| failure(step, cause))?;
+        report.step(step, || cgroup::enter(&entrance).map_err(|error| Cause::Reason(error.to_string())))?;
+    }
+    // The root of a cgroup namespace is the cgroup that its maker is in.
+    if plan.namespaces.new.contains(Namespaces::CGROUP) {
+        report.step(Step::CgroupNamespace, || linux::unshare(Namespaces::CGROUP))?;
+    }
+    Ok(())
+}
+
 /// Becomes root as the user namespace numbers users: until now this process is the host's, whom nothing inside belongs to.
 pub(crate) fn become_root() -> Result<(), linux::Error> {
     use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -198,13 +220,13 @@ pub(crate) fn become_root() -> Result<(), linux::Error> {
         .map_err(on("prctl(PR_SET_PDEATHSIG)"))
 }
 
-/// Waits until the creator says that its part is done.
-fn wait_for_go(socket: &SeqSocket) -> Result<(), Cause> {
+/// Waits until the creator says that its part is done; returns the descriptors that it sends along.
+fn wait_for_go(socket: &SeqSocket) -> Result<Vec<OwnedFd>, Cause> {
     let gone = || Cause::Reason("the creator ended".into());
     let mut buffer = [0; 64];
     let received = socket.recv(&mut buffer)?.ok_or_else(gone)?;
     match serde_json::from_slice(&buffer[..received.len]) {
-        Ok(Frame::Go) => Ok(()),
+        Ok(Frame::Go) => Ok(received.fds),
         _ => Err(gone()),
     }
 }
@@ -223,7 +245,7 @@ fn prepare_proc(plan: &Plan, report: &mut Reporter<'_>) -> Result<Option<OwnedFd
     }
     let proc = trusted_proc().map_err(|error| failure(Step::Sysctl("", ""), error.into()))?;
     if !offsets.is_empty() {
-        report.step(Step::TimeOffsets, || set_time_offsets(&plan.namespaces, &proc))?;
+        report.step(Step::TimeOffsets(offsets), || set_time_offsets(&plan.namespaces, &proc))?;
     }
     Ok(Some(proc))
 }
@@ -283,7 +305,8 @@ fn build_root(
             .map_err(|errno| linux::Error::new("openat", errno))?;
         Ok::<_, linux::Error>(RootDir::from_fd(fd))
     })?;
-    let mounted = mounts::mount_all(plan, prepared, &root, report)?;
+    let mounted = mounts::mount_all(plan, prepared, &root, socket, report)?;
+    enter_cgroup(plan, prepared, socket, report)?;
     if plan.setup_dev {
         dev::make(plan, &prepared.nodes, &root, report)?;
     }
@@ -312,7 +335,7 @@ fn run_hooks(
     if hooks::has_runtime_hooks(hooks) {
         report.step(Step::Hooks("createRuntime"), || {
             send(socket, &Frame::NeedHooks, &[])?;
-            wait_for_go(socket)
+            wait_for_go(socket).map(drop)
         })?;
     }
     if let Some(list) = hooks.create_container().as_deref().filter(|l| !l.is_empty()) {

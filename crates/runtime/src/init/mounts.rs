@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use linux::mount::{MountAttr, clone_path, mount_id};
-use linux::{FsContext, MountFd, Namespaces, Propagation, RootDir};
+use linux::{FsContext, MountFd, Namespaces, Propagation, RootDir, SeqSocket};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
@@ -12,6 +12,9 @@ use rustix::mount::MountAttrFlags;
 use super::Prepared;
 use crate::plan::{Mount, MountKind, Plan};
 use crate::step::{Cause, Failure, Reporter, Step};
+
+/// As many symlinks as the kernel follows.
+const MAX_LINKS: usize = 40;
 
 /// What is needed of the mounts afterwards.
 #[derive(Default)]
@@ -26,11 +29,16 @@ pub(super) fn mount_all(
     plan: &Plan,
     prepared: &mut Prepared,
     root: &RootDir,
+    socket: &SeqSocket,
     report: &mut Reporter<'_>,
 ) -> Result<Mounted, Failure> {
     let mut mounted = Mounted::default();
-    for (mount, bind) in plan.mounts.iter().zip(&mut prepared.binds) {
-        report.step(Step::Mount(mount), || one(plan, mount, bind.take(), root, &mut mounted))?;
+    for (i, mount) in plan.mounts.iter().enumerate() {
+        if matches!(mount.kind, MountKind::Cgroup) {
+            super::enter_cgroup(plan, prepared, socket, report)?;
+        }
+        let bind = prepared.binds.get_mut(i).and_then(Option::take);
+        report.step(Step::Mount(mount), || one(plan, mount, bind, root, &mut mounted))?;
     }
     Ok(mounted)
 }
@@ -153,12 +161,19 @@ fn mount_point(root: &RootDir, path: &Path, directory: bool) -> Result<OwnedFd, 
     if directory {
         return root.mkdir_p(path, mode);
     }
-    if let Some(parent) = path.parent() {
-        root.mkdir_p(parent, mode)?;
-    }
     // A dangling symlink's target is made, inside the root. NONBLOCK, should a FIFO appear meanwhile.
     let make = OFlags::RDONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY;
-    root.open_in_root(path, make, Mode::from_raw_mode(0o644))
+    let mut place = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let parent = place.parent().unwrap_or(Path::new("/"));
+        root.mkdir_p(parent, mode)?;
+        match root.open_in_root(&place, make, Mode::from_raw_mode(0o644)) {
+            // Its directory is missing, too: /etc/resolv.conf of images that were made for systemd-resolved.
+            Err(error) if error.errno == Errno::NOENT => place = parent.join(root.read_link(&place)?),
+            other => return other,
+        }
+    }
+    Err(linux::Error::on("openat2", path.to_string_lossy(), Errno::LOOP))
 }
 
 /// The container's view of its cgroups. v2: a cgroup2 mount, whose root is the cgroup namespace's. v1 and hybrid: a tmpfs

@@ -10,7 +10,7 @@ mod sysctl;
 use std::path::{Component, Path, PathBuf};
 
 use linux::{Namespaces, Propagation};
-use oci_spec::runtime::{Hooks, Spec};
+use oci_spec::runtime::{Hooks, Linux, Process, Spec};
 
 use crate::{Error, Result};
 
@@ -71,6 +71,7 @@ impl Plan {
         let linux = spec.linux().clone().unwrap_or_default();
         let process = spec.process().as_ref().ok_or_else(|| Error::spec("process", "is missing"))?;
         let mut warnings = Vec::new();
+        not_built_in(process, &linux, &mut warnings)?;
         let namespaces = NamespacePlan::new(&linux)?;
         let mounts = mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &namespaces, &mut warnings)?;
         let devices = devices::plan(linux.devices().as_deref().unwrap_or_default())?;
@@ -101,6 +102,26 @@ impl Plan {
             warnings,
         })
     }
+}
+
+/// What the specification has and this runtime has not: a promise that cannot be kept is refused, advice is not followed
+/// with a warning.
+fn not_built_in(process: &Process, linux: &Linux, warnings: &mut Vec<String>) -> Result<()> {
+    let promises = [
+        ("linux.intelRdt", linux.intel_rdt().is_some()),
+        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
+        ("linux.memoryPolicy", linux.memory_policy().is_some()),
+    ];
+    if let Some((field, _)) = promises.iter().find(|(_, asked)| *asked) {
+        return Err(Error::spec(*field, "is not built in yet"));
+    }
+    let advice = [
+        ("linux.mountLabel", linux.mount_label().as_ref().is_some_and(|label| !label.is_empty())),
+        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
+    ];
+    let ignored = advice.iter().filter(|(_, asked)| *asked);
+    warnings.extend(ignored.map(|(field, _)| format!("{field} is not built in yet, and was ignored")));
+    Ok(())
 }
 
 /// Runtime-spec 1.0 to 1.3: later minor versions may add meaning that would be ignored silently.

@@ -52,6 +52,8 @@ fn each_error_names_its_field() {
         ("/ociVersion", json!("2.0.0"), "ociVersion"),
         ("/ociVersion", json!("1.4.0"), "ociVersion"),
         ("/ociVersion", json!("one"), "ociVersion"),
+        ("/linux/intelRdt", json!({"closID": "x"}), "linux.intelRdt"),
+        ("/linux/netDevices", json!({"eth0": {}}), "linux.netDevices"),
         ("/hostname", json!("h"), "hostname"),
         ("/domainname", json!("d"), "domainname"),
         ("/process/args", json!([]), "process.args"),

@@ -4,11 +4,11 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use cgroup::{Cgroup, CgroupPath, Controllers, Host};
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Hook, Spec};
 use rustix::fs::{CWD, Mode, OFlags};
 
-use super::{CONFIG, console, delete, file_error, parse_spec, read_bounded, write_atomically};
-use crate::launch::{Launch, Launched, Parent, Root, Start, Stdio, launch};
+use super::{CONFIG, console, delete, file_error, parse_spec, read_bounded, seccomp_cache, write_atomically};
+use crate::launch::{Launch, Launched, Parent, Root, Start, Stdio, launch_on};
 use crate::state::{EXEC_FIFO, State, StateDir, boot_id, process_stat};
 use crate::{Error, Result};
 
@@ -38,7 +38,7 @@ pub struct Create {
 /// Creates a container, which waits for `start`.
 ///
 /// # Errors
-/// [`Error::Exists`], [`Error::Spec`], and what [`launch`] says. Nothing is left of a container that failed.
+/// [`Error::Exists`], [`Error::Spec`], and what [`crate::launch()`] says. Nothing is left of a container that failed.
 pub fn create(request: &Create) -> Result<Vec<String>> {
     Ok(begin(request, true, true)?.launched.warnings)
 }
@@ -46,7 +46,10 @@ pub fn create(request: &Create) -> Result<Vec<String>> {
 /// A container that was begun.
 pub(super) struct Begun {
     pub dir: StateDir,
+    pub state: State,
     pub launched: Launched,
+    pub host: Host,
+    pub poststop: Vec<Hook>,
 }
 
 /// Begins a container: `waiting` for `start` or at once; `detached` from this process or not.
@@ -60,21 +63,24 @@ pub(super) fn begin(request: &Create, waiting: bool, detached: bool) -> Result<B
     }
     let terminal = spec.process().as_ref().is_some_and(|p| p.terminal().unwrap_or(false));
     check_console(request.console_socket.as_deref(), terminal, detached)?;
-    let cgroup = cgroup_path(&spec, &request.id)?;
+    let poststop = spec.hooks().as_ref().and_then(|hooks| hooks.poststop().clone()).unwrap_or_default();
+    let host = Host::probe()?;
+    let cgroup = cgroup_path(&host, &spec, &request.id)?;
     let dir = StateDir::claim(&request.root, &request.id)?;
-    let made = fill(request, &dir, &bundle, &text, spec, cgroup, waiting);
+    let made = fill(request, &dir, &bundle, &text, spec, (host.clone(), cgroup), waiting);
     if made.is_err() {
         // The first error is the one that matters; what cannot be removed now is found by `delete --force`.
         let _ = delete::destroy(&dir, None);
     }
-    Ok(Begun { dir, launched: made? })
+    let (state, launched) = made?;
+    Ok(Begun { dir, state, launched, host, poststop })
 }
 
 /// The container's cgroup: one that has processes is somebody else's, and deleting the container would kill them.
-fn cgroup_path(spec: &Spec, id: &str) -> Result<CgroupPath> {
+fn cgroup_path(host: &Host, spec: &Spec, id: &str) -> Result<CgroupPath> {
     let asked = spec.linux().as_ref().and_then(|l| l.cgroups_path().as_deref()).and_then(Path::to_str);
     let path = CgroupPath::from_spec(asked, &format!("/sampan-{id}"))?;
-    if Cgroup::open(&Host::probe()?, &path)?.pids()?.is_empty() {
+    if !Cgroup::is_inhabited(host, &path)? {
         return Ok(path);
     }
     Err(Error::Argument {
@@ -110,9 +116,9 @@ fn fill(
     bundle: &Path,
     config: &[u8],
     spec: Spec,
-    cgroup: CgroupPath,
+    (host, cgroup): (Host, CgroupPath),
     waiting: bool,
-) -> Result<Launched> {
+) -> Result<(State, Launched)> {
     let rootfs = spec.root().as_ref().map(|root| bundle.join(root.path())).unwrap_or_default();
     let mut state = State {
         oci_version: spec.version().clone(),
@@ -131,7 +137,9 @@ fn fill(
     dir.write(&state)?;
     let copy = dir.path().join(CONFIG);
     std::fs::write(&copy, config).map_err(|e| file_error(&copy, e))?;
-    let launched = launch(Launch {
+    let has_filter = spec.linux().as_ref().is_some_and(|linux| linux.seccomp().is_some());
+    let cache = if has_filter { seccomp_cache(&request.root) } else { None };
+    let launch = Launch {
         id: &request.id,
         spec,
         bundle,
@@ -144,18 +152,19 @@ fn fill(
         parent: Parent::Caller,
         cgroup_default: Some(cgroup.to_string()),
         controllers: Controllers::All,
-        seccomp_cache: None,
+        seccomp_cache: cache.as_deref(),
         keep_fds: request.preserve_fds,
         no_pivot: request.no_pivot,
         no_new_keyring: request.no_new_keyring,
         explain: None,
-    })?;
+    };
+    let launched = launch_on(Some(host), launch)?;
     state.pid = launched.pid.as_raw_nonzero().get();
     // A program that ended at once is a zombie of ours until it is waited for, so it has a start time.
     state.start_time = process_stat(launched.pid).map_or(0, |(start_time, _)| start_time);
     dir.write(&state)?;
     hand_out(request, &state, &launched)?;
-    Ok(launched)
+    Ok((state, launched))
 }
 
 /// Gives the callers what they asked for: terminal, pidfd, pid file (last: it says that the container is there).

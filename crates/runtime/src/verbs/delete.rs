@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use cgroup::{Cgroup, Host};
+use oci_spec::runtime::Hook;
+
 use super::{CONFIG, parse_spec, read_bounded};
 use crate::hooks;
 use crate::state::{State, StateDir, Status};
@@ -37,8 +40,7 @@ pub fn delete(root: &Path, id: &str, force: bool) -> Result<Vec<String>> {
     destroy(&dir, Some(&state))
 }
 
-/// Kills what runs, removes the cgroup, runs `poststop` hooks, and removes the state last, so that it can be done again
-/// after a crash at any point.
+/// [`clear`] for a container of another command, or of one that failed.
 pub(super) fn destroy(dir: &StateDir, state: Option<&State>) -> Result<Vec<String>> {
     let read;
     let state = match state {
@@ -48,8 +50,21 @@ pub(super) fn destroy(dir: &StateDir, state: Option<&State>) -> Result<Vec<Strin
             &read
         }
     };
-    let cgroup = state.open_cgroup()?;
-    if !cgroup.is_gone() && !cgroup.pids()?.is_empty() {
+    let config = dir.path().join(CONFIG);
+    // A creation that was killed early has no configuration yet, and no hook of it has run.
+    let spec = read_bounded(&config).and_then(|text| parse_spec(&config, &text)).ok();
+    let hooks = spec.as_ref().and_then(|spec| spec.hooks().as_ref()?.poststop().as_deref());
+    clear(dir, state, &Host::probe()?, hooks.unwrap_or_default())
+}
+
+/// Kills what runs, removes the cgroup, runs `poststop` hooks, and removes the state last, so that it can be done again
+/// after a crash at any point.
+pub(super) fn clear(dir: &StateDir, state: &State, host: &Host, poststop: &[Hook]) -> Result<Vec<String>> {
+    let path = state.cgroup_path()?;
+    let left = if Cgroup::remove_if_empty(host, &path)? { None } else { Some(Cgroup::open(host, &path)?) };
+    if let Some(cgroup) = &left
+        && !cgroup.pids()?.is_empty()
+    {
         cgroup.kill()?;
     }
     if let Some(pidfd) = state.process()? {
@@ -59,15 +74,10 @@ pub(super) fn destroy(dir: &StateDir, state: Option<&State>) -> Result<Vec<Strin
             std::thread::sleep(Duration::from_millis(2));
         }
     }
-    cgroup.remove()?;
-    let config = dir.path().join(CONFIG);
+    left.map_or(Ok(()), Cgroup::remove)?;
     let mut warnings = Vec::new();
-    // A creation that was killed early has no configuration yet, and no hook of it has run.
-    if state.pid != 0
-        && let Ok(spec) = read_bounded(&config).and_then(|text| parse_spec(&config, &text))
-    {
-        let list = spec.hooks().as_ref().and_then(|h| h.poststop().clone()).unwrap_or_default();
-        let failed = hooks::run_all("poststop", &list, &hooks::State::of(state), "stopped");
+    if state.pid != 0 {
+        let failed = hooks::run_all("poststop", poststop, &hooks::State::of(state), "stopped");
         warnings.extend(failed.iter().map(ToString::to_string));
     }
     dir.remove()?;

@@ -7,7 +7,7 @@ use oci_spec::runtime::{Capabilities, LinuxCapabilities, Process, Spec, User};
 use serde_json::Value;
 
 use super::create::check_console;
-use super::{CONFIG, console, file_error, parse_spec, read_bounded, write_atomically};
+use super::{CONFIG, console, file_error, parse_spec, read_bounded, seccomp_cache, write_atomically};
 use crate::exec::ExecRequest;
 use crate::launch::{Parent, Stdio};
 use crate::state::{StateDir, Status};
@@ -64,16 +64,16 @@ pub fn exec(request: &Exec) -> Result<(i32, Vec<String>)> {
     let dir = StateDir::at(&request.root, &request.id)?;
     let state = dir.read()?;
     let wrong = |status, reason| Err(Error::Wrong { id: request.id.clone(), status, reason });
-    match dir.status(&state)? {
-        status @ (Status::Stopped | Status::Creating) => return wrong(status, "container not running"),
-        Status::Paused if !request.ignore_paused => {
+    let alive = match dir.look(&state)? {
+        (status, None) => return wrong(status, "container not running"),
+        (Status::Paused, _) if !request.ignore_paused => {
             return wrong(
                 Status::Paused,
                 "cannot exec in a paused container (use --ignore-paused to override)",
             );
         }
-        _ => {}
-    }
+        (_, Some(alive)) => alive,
+    };
     let config = dir.path().join(CONFIG);
     let spec = parse_spec(&config, &read_bounded(&config)?)?;
     let mut process = process(request, &spec)?;
@@ -82,18 +82,18 @@ pub fn exec(request: &Exec) -> Result<(i32, Vec<String>)> {
     }
     let terminal = process.terminal().unwrap_or(false);
     check_console(request.console_socket.as_deref(), terminal, request.detach)?;
-    let launched = crate::exec::exec(
-        &state,
-        ExecRequest {
-            process,
-            seccomp: spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()),
-            user: None,
-            stdio: Stdio::Inherit,
-            parent: Parent::Caller,
-            seccomp_cache: None,
-            keep_fds: request.preserve_fds,
-        },
-    )?;
+    let seccomp = spec.linux().as_ref().and_then(|l| l.seccomp().as_ref());
+    let cache = seccomp.and_then(|_| seccomp_cache(&request.root));
+    let wanted = ExecRequest {
+        process,
+        seccomp,
+        user: None,
+        stdio: Stdio::Inherit,
+        parent: Parent::Caller,
+        seccomp_cache: cache.as_deref(),
+        keep_fds: request.preserve_fds,
+    };
+    let launched = crate::exec::exec_in(&state, &alive, wanted)?;
     let handed = hand_out(request, &launched);
     if handed.is_err() {
         launched.pidfd.kill()?;

@@ -27,14 +27,13 @@ pub fn run(request: &Run) -> Result<(i32, Vec<String>)> {
         rustix::process::set_child_subreaper(Some(own))
             .map_err(|errno| linux::Error::new("prctl(PR_SET_CHILD_SUBREAPER)", errno))?;
     }
-    let Begun { dir, launched, .. } = begin(&request.create, false, request.detach)?;
+    let Begun { dir, state, launched, host, poststop } = begin(&request.create, false, request.detach)?;
     if request.detach {
         return Ok((0, launched.warnings));
     }
     let code = console::attend(&launched.pidfd, launched.terminal);
     if !request.keep {
-        let state = dir.read()?;
-        delete::destroy(&dir, Some(&state))?;
+        delete::clear(&dir, &state, &host, &poststop)?;
     }
     Ok((code?, launched.warnings))
 }

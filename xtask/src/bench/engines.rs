@@ -1,0 +1,88 @@
+//! The engines: one throw-away container of an image that each of them has, in the simplest networks.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::contender::Contender;
+use super::groups::{Group, Made, installed, release, text};
+use super::room::{Place, once};
+
+/// The image's name in every engine.
+const IMAGE: &str = "sampan-bench:latest";
+
+/// podman raises limits unless it is told which, and that needs CAP_SYS_RESOURCE; its crun refuses a hybrid host.
+const PODMAN: (&[&str], Place) =
+    (&["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"], Place::WithoutCgroup2);
+/// Any other engine.
+const NO_FLAGS: (&[&str], Place) = (&[], Place::Host);
+
+/// The engines that are here, and what is to be undone at the end.
+pub(super) struct Engines {
+    pub(super) groups: Vec<Group>,
+    images_in: Vec<&'static str>,
+}
+
+impl Engines {
+    /// Makes a tarball of busybox and gives it to ours, in directories of its own, and to podman and a running docker.
+    pub(super) fn prepare(scratch: &Path) -> Made<Engines> {
+        let tarball = text(&scratch.join("image.tar"))?;
+        let rootfs = text(&scratch.join("bundle/rootfs"))?;
+        once(&["tar", "-C", &rootfs, "-cf", &tarball, "."])?;
+        let mut engines = Engines { groups: Vec::new(), images_in: Vec::new() };
+        let mut callers = Vec::new();
+        match ours(scratch, &tarball) {
+            Ok(words) => callers.push(("sampan", words)),
+            Err(error) => eprintln!("sampan does not run here: {error}"),
+        }
+        for name in ["podman", "docker"].into_iter().filter(|name| answers(name)) {
+            match once(&[name, "import", &tarball, IMAGE]) {
+                Ok(()) => {
+                    engines.images_in.push(name);
+                    callers.push((name, vec![name.to_owned()]));
+                }
+                Err(error) => eprintln!("{name} does not run here: {error}"),
+            }
+        }
+        for (name, network) in
+            [("engine run --rm, no network", "none"), ("engine run --rm, host's network", "host")]
+        {
+            let contenders = callers.iter().map(|(name, words)| {
+                let (flags, place) = if *name == "podman" { PODMAN } else { NO_FLAGS };
+                let words = words.iter().map(String::as_str).chain(["run", "--rm", "--network", network]);
+                let words: Vec<&str> =
+                    words.chain(flags.iter().copied()).chain([IMAGE, "/bin/true"]).collect();
+                Contender::new(name, &[&words]).at(place)
+            });
+            let contenders: Vec<Contender> = contenders.collect();
+            engines.groups.push(Group { name, base: "sampan".into(), contenders });
+        }
+        Ok(engines)
+    }
+
+    /// Takes the image away again from engines that keep it.
+    pub(super) fn clean_up(&self) {
+        for name in &self.images_in {
+            if let Err(error) = once(&[name, "rmi", "--force", IMAGE]) {
+                eprintln!("{error}");
+            }
+        }
+    }
+}
+
+/// Our command line with its directories below the scratch directory, and the image in them. The two binaries are built
+/// into one directory, where the one finds the other.
+fn ours(scratch: &Path, tarball: &str) -> Made<Vec<String>> {
+    release("sampan-runtime")?;
+    let program = text(&release("sampan")?)?;
+    let (data, run) = (text(&scratch.join("data"))?, text(&scratch.join("run"))?);
+    let words = [&program, "--data-root", &data, "--run-root", &run].map(str::to_owned).to_vec();
+    let import: Vec<&str> =
+        words.iter().map(String::as_str).chain(["image", "import", tarball, IMAGE]).collect();
+    once(&import)?;
+    Ok(words)
+}
+
+/// Whether an engine is installed and, for docker, its daemon is up.
+fn answers(name: &str) -> bool {
+    installed(name) && Command::new(name).arg("info").output().is_ok_and(|output| output.status.success())
+}
