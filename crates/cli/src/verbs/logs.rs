@@ -133,9 +133,13 @@ fn waiter(engine: &Engine, id: &ContainerId) -> Result<Option<Session>, Failed> 
     if !engine.state(id)?.status.is_live() {
         return Ok(None);
     }
-    let session = engine.session(id)?;
-    session.send(&Request::Wait { condition: WaitFor::NotRunning }, &[])?;
-    Ok(Some(session))
+    let Some(session) = engine.living(id)? else { return Ok(None) };
+    match session.send(&Request::Wait { condition: WaitFor::NotRunning }, &[]) {
+        Ok(()) => Ok(Some(session)),
+        // It has ended meanwhile.
+        Err(monitor::Error::Gone) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn parse_tail(text: &str) -> Result<Option<u64>, BadValue> {

@@ -23,26 +23,21 @@ impl Args {
 /// The exit code of the container's current run, or of its last one.
 fn wait(engine: &Engine, name: &str) -> Result<i32, Failed> {
     let id = engine.resolve(name)?;
-    let last = |engine: &Engine| -> Result<i32, Failed> {
-        Ok(engine.state(&id)?.exit.map_or(0, |exit| exit.exit_code))
-    };
-    if !engine.state(&id)?.status.is_live() {
-        return last(engine);
-    }
-    loop {
-        let mut session = engine.session(&id)?;
-        session.send(&Request::Wait { condition: WaitFor::NotRunning }, &[])?;
-        loop {
+    // A monitor that goes without a word has just written the end down, or was killed: then its successor is asked.
+    while engine.state(&id)?.status.is_live() {
+        let Some(mut session) = engine.living(&id)? else { continue };
+        let mut asked = session.send(&Request::Wait { condition: WaitFor::NotRunning }, &[]);
+        while asked.is_ok() {
             match session.next_event(None) {
                 Ok((Event::Exited { exit, .. }, _)) => return Ok(exit.exit_code),
                 Ok(_) => {}
-                Err(monitor::Error::Gone) => break,
-                Err(error) => return Err(error.into()),
+                Err(error) => asked = Err(error),
             }
         }
-        // The monitor was killed: its successor knows more, or the end is written down.
-        if !engine.state(&id)?.status.is_live() {
-            return last(engine);
+        match asked {
+            Ok(()) | Err(monitor::Error::Gone) => {}
+            Err(error) => return Err(error.into()),
         }
     }
+    Ok(engine.state(&id)?.exit.map_or(0, |exit| exit.exit_code))
 }
