@@ -254,6 +254,10 @@ impl Engine {
                 Some(_) => Status::Exited,
             },
         };
+        // Nothing says that it ever ran, and that is also what is left of one that was removed meanwhile.
+        if status == Status::Created && !self.data_of(id).exists() {
+            return Err(Error::NotFound(id.to_string()));
+        }
         let live = live.filter(|_| status.is_live());
         // What is on disk while it runs is the end that the host's crash would be.
         let exit = match &live {

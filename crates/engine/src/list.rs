@@ -42,9 +42,11 @@ impl Engine {
     fn listed(&self, id: &ContainerId) -> Result<Option<Listed>> {
         let summary = self.summary(id)?;
         let state = self.state(id)?;
-        if summary.auto_remove && state.status == Status::Exited && !self.run_of(id).exists() {
-            // Whoever was to remove it was killed.
-            self.remove_ended(id, true)?;
+        if summary.auto_remove && state.status == Status::Exited {
+            // Somebody is removing it just now, unless whoever was to do that was killed.
+            if !self.run_of(id).exists() {
+                self.remove_ended(id, true)?;
+            }
             return Ok(None);
         }
         Ok(Some(Listed { summary, state }))
