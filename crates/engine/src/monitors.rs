@@ -52,6 +52,26 @@ impl Engine {
         self.launch_monitor(id, false)
     }
 
+    /// A conversation with the monitor of a container that runs, is paused or is about to start again; none once it has
+    /// ended. No monitor is made that waits for a start: who wants to hear of an end would wait there for ever.
+    ///
+    /// # Errors
+    /// As [`Engine::session`].
+    pub fn live_session(&self, id: &ContainerId) -> Result<Option<Session>> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.state(id)?.status.is_live() {
+            if let Some(session) = self.living(id)? {
+                return Ok(Some(session));
+            }
+            // It is about to listen, or about to leave.
+            if Instant::now() >= deadline {
+                return Err(monitor::Error::Timeout.into());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(None)
+    }
+
     /// Another conversation with a monitor that lives; none while there is none that listens.
     ///
     /// # Errors

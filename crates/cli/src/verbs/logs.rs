@@ -130,12 +130,13 @@ impl Args {
 
 /// A session that hears of the end of a container that runs; none where it does not run.
 fn waiter(engine: &Engine, id: &ContainerId) -> Result<Option<Session>, Failed> {
-    if !engine.state(id)?.status.is_live() {
-        return Ok(None);
+    let Some(session) = engine.live_session(id)? else { return Ok(None) };
+    match session.send(&Request::Wait { condition: WaitFor::NotRunning }, &[]) {
+        Ok(()) => Ok(Some(session)),
+        // It has ended meanwhile.
+        Err(monitor::Error::Gone) => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    let session = engine.session(id)?;
-    session.send(&Request::Wait { condition: WaitFor::NotRunning }, &[])?;
-    Ok(Some(session))
 }
 
 fn parse_tail(text: &str) -> Result<Option<u64>, BadValue> {

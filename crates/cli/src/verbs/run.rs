@@ -186,13 +186,13 @@ impl Attachment<'_> {
         if !started.get() && !requests.iter().any(|request| matches!(request, Request::Attach { .. })) {
             return Err(monitor::Error::Gone.into());
         }
-        let state = self.engine.state(self.id)?;
-        if state.status.is_live() && !self.tty {
-            let mut again = self.engine.session(self.id)?;
+        let again = if self.tty { None } else { self.engine.live_session(self.id)? };
+        if let Some(mut again) = again {
             let requests = [Request::Attach { stdin: self.stdin, stdout: true, stderr: true }];
             let ended = self.foreground(&mut again, &requests, false, &started)?;
             return self.ended(ended);
         }
+        let state = self.engine.state(self.id)?;
         match state.exit {
             Some(exit) if !state.status.is_live() => {
                 if let Some(why) = &exit.error {

@@ -26,23 +26,21 @@ fn wait(engine: &Engine, name: &str) -> Result<i32, Failed> {
     let last = |engine: &Engine| -> Result<i32, Failed> {
         Ok(engine.state(&id)?.exit.map_or(0, |exit| exit.exit_code))
     };
-    if !engine.state(&id)?.status.is_live() {
-        return last(engine);
-    }
-    loop {
-        let mut session = engine.session(&id)?;
-        session.send(&Request::Wait { condition: WaitFor::NotRunning }, &[])?;
+    while let Some(mut session) = engine.live_session(&id)? {
+        match session.send(&Request::Wait { condition: WaitFor::NotRunning }, &[]) {
+            // It ended meanwhile; or what it said last is still to be read.
+            Ok(()) | Err(monitor::Error::Gone) => {}
+            Err(error) => return Err(error.into()),
+        }
         loop {
             match session.next_event(None) {
                 Ok((Event::Exited { exit, .. }, _)) => return Ok(exit.exit_code),
                 Ok(_) => {}
+                // The monitor was killed: its successor knows more, or the end is written down.
                 Err(monitor::Error::Gone) => break,
                 Err(error) => return Err(error.into()),
             }
         }
-        // The monitor was killed: its successor knows more, or the end is written down.
-        if !engine.state(&id)?.status.is_live() {
-            return last(engine);
-        }
     }
+    last(engine)
 }
