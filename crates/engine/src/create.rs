@@ -42,8 +42,6 @@ struct Making<'a> {
     /// Holds the directory's lock.
     fd: OwnedFd,
     name: Option<Name>,
-    /// Anonymous volumes made for it, which nobody else will ever use.
-    volumes: Vec<Name>,
     published: bool,
 }
 
@@ -56,9 +54,8 @@ impl Drop for Making<'_> {
         if let Some(name) = &self.name {
             let _ = self.engine.release_name(name, &self.id);
         }
-        for volume in &self.volumes {
-            let _ = self.engine.remove_volume(volume);
-        }
+        let _ =
+            self.engine.remove_announced(&self.dir).and_then(|()| self.engine.remove_anonymous(&self.dir));
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
@@ -94,7 +91,7 @@ impl Engine {
         )?;
         let hostname = network_files::hostname(self, &id, &spec)?;
         let merged = oci::merge(&id, &spec, &image.config, hostname.as_deref())?;
-        let (mounts, used) = self.make_mounts(&mut making, &spec, &merged, &overlay)?;
+        let (mounts, used) = self.make_mounts(&making, &spec, &merged, &overlay)?;
         let facts = self.facts(&id, &making.dir, &spec, hostname, mounts)?;
         explain.step(
             || {
@@ -135,21 +132,8 @@ impl Engine {
 
     fn begin(&self, id: &ContainerId) -> Result<Making<'_>> {
         let dir = self.containers().join(format!("{NEW}{id}"));
-        loop {
-            make_dir(&dir)?;
-            // Until it is locked a sweep can take it for a killed maker's, and removes it.
-            let fd = match files::open_dir(&dir) {
-                Ok(fd) => fd,
-                Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            rustix::io::retry_on_intr(|| rustix::fs::flock(&fd, rustix::fs::FlockOperation::LockExclusive))
-                .map_err(|errno| linux::Error::on("flock", dir.display().to_string(), errno))?;
-            if dir.exists() {
-                let (name, volumes) = (None, Vec::new());
-                return Ok(Making { engine: self, id: id.clone(), dir, fd, name, volumes, published: false });
-            }
-        }
+        let fd = files::make_locked_dir(&dir)?;
+        Ok(Making { engine: self, id: id.clone(), dir, fd, name: None, published: false })
     }
 
     /// Puts ids in the place of what the user called other containers, and refuses those that are not there.
@@ -186,7 +170,7 @@ impl Engine {
     /// Makes the sources of all mounts: directories, volumes, and those that the image wants.
     fn make_mounts(
         &self,
-        making: &mut Making<'_>,
+        making: &Making<'_>,
         spec: &ContainerSpec,
         merged: &Merged,
         overlay: &Overlay,
@@ -223,10 +207,9 @@ impl Engine {
                     ReadySource::Bind { source, non_recursive, propagation, volume: false }
                 }
                 MountSource::Volume { name, no_copy } => {
-                    let volume = self.ensure_volume(name.as_ref())?;
-                    if name.is_none() {
-                        making.volumes.push(volume.name.clone());
-                    }
+                    let anonymous = name.is_none();
+                    let name = name.map_or_else(|| Self::announce_volume(&making.dir), Ok)?;
+                    let volume = self.ensure_volume(name, anonymous)?;
                     if volume.new && !no_copy {
                         volumes::fill(&volume, overlay, &making.dir, &target)?;
                     }
@@ -239,7 +222,7 @@ impl Engine {
                     used.push(UsedVolume {
                         name: volume.name,
                         target: target.clone(),
-                        anonymous: name.is_none(),
+                        anonymous,
                         read_only: mount.read_only,
                     });
                     source
@@ -348,6 +331,7 @@ impl Making<'_> {
             }
             linux::tree::fsync(&self.fd)?;
         }
+        Engine::forget_announced(&self.dir)?;
         self.engine.claim_name(name, &self.id)?;
         self.name = Some(name.clone());
         let target = self.engine.data_of(&self.id);

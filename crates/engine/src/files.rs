@@ -1,12 +1,15 @@
 //! Our own small documents in a directory.
 
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::engine::make_dir;
 use crate::{Error, Result};
 
 /// Most bytes of one of our documents.
@@ -51,8 +54,38 @@ pub(crate) fn replace<T: Serialize>(dir: &Path, name: &str, document: &T) -> Res
         .map_err(|error| Error::file("write", &path)(error.errno.into()))
 }
 
+/// Makes a private directory, and holds its lock as long as the descriptor is open: what is not locked is a killed
+/// maker's, and is swept.
+pub(crate) fn make_locked_dir(path: &Path) -> Result<OwnedFd> {
+    loop {
+        make_dir(path)?;
+        // Until it is locked a sweep can take it, too.
+        let dir = match open_dir(path) {
+            Ok(dir) => dir,
+            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        rustix::io::retry_on_intr(|| rustix::fs::flock(&dir, FlockOperation::LockExclusive))
+            .map_err(|errno| Error::file("lock", path)(errno.into()))?;
+        if path.exists() {
+            return Ok(dir);
+        }
+    }
+}
+
+/// Whether the maker or remover of the directory `name` in `dir` is gone. Under the lock that is returned it can be
+/// removed.
+pub(crate) fn abandoned(dir: impl AsFd, name: &OsStr) -> Option<OwnedFd> {
+    let held = linux::tree::open_dir(&dir, name).ok()?;
+    rustix::fs::flock(&held, FlockOperation::NonBlockingLockExclusive).ok()?;
+    // Only under the name that was looked at: the maker renames it while it holds the lock.
+    let named = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    let own = rustix::fs::fstat(&held).ok()?;
+    (own.st_ino == named.st_ino).then_some(held)
+}
+
 /// A directory of ours.
-pub(crate) fn open_dir(path: &Path) -> Result<std::os::fd::OwnedFd> {
+pub(crate) fn open_dir(path: &Path) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| Error::file("open", path)(errno.into()))
 }

@@ -3,11 +3,11 @@
 use std::os::fd::AsFd;
 
 use monitor::client::Hold;
-use rustix::fs::{AtFlags, FlockOperation};
+use rustix::fs::FlockOperation;
 
 use crate::container::{State, Status, Summary};
 use crate::create::NEW;
-use crate::remove::REMOVED;
+use crate::remove::{REMOVED, REMOVED_WITH_VOLUMES};
 use crate::{ContainerId, Engine, Error, Result, files};
 
 /// One container of a list.
@@ -65,22 +65,37 @@ impl Engine {
         let root = files::open_dir(&self.containers())?;
         for (name, _) in linux::tree::entries(&root)? {
             let text = name.to_str().unwrap_or_default();
-            let Some(id) = text.strip_prefix(NEW).or_else(|| text.strip_prefix(REMOVED)) else { continue };
-            let Ok(dir) = linux::tree::open_dir(&root, &name) else { continue };
-            if try_lock(&dir) {
-                // Only under the name that was looked at: the maker renames it while it holds the lock.
-                let same = |stat: rustix::fs::Stat| {
-                    rustix::fs::fstat(&dir).is_ok_and(|own| own.st_ino == stat.st_ino)
-                };
-                if rustix::fs::statat(&root, &name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(same) {
-                    if let Ok(id) = id.parse() {
-                        self.release_names(&id)?;
-                    }
-                    linux::tree::remove_tree(&root, &name)?;
-                }
+            let prefix =
+                [NEW, REMOVED, REMOVED_WITH_VOLUMES].into_iter().find(|prefix| text.starts_with(prefix));
+            let Some(prefix) = prefix else { continue };
+            let Some(_held) = files::abandoned(&root, &name) else { continue };
+            if let Ok(id) = text[prefix.len()..].parse() {
+                self.release_names(&id)?;
+            }
+            let dir = self.containers().join(&name);
+            if prefix == NEW {
+                self.remove_announced(&dir)?;
+            }
+            if prefix != REMOVED {
+                self.remove_anonymous(&dir)?;
+            }
+            linux::tree::remove_tree(&root, &name)?;
+        }
+        self.sweep_volumes()?;
+        self.sweep_runs()
+    }
+
+    /// Removes volumes half made or half removed.
+    fn sweep_volumes(&self) -> Result<()> {
+        let root = files::open_dir(&self.options.data.join("volumes"))?;
+        for (name, _) in linux::tree::entries(&root)? {
+            if name.as_encoded_bytes().starts_with(linux::tree::TEMPORARY.as_bytes())
+                && let Some(_held) = files::abandoned(&root, &name)
+            {
+                linux::tree::remove_tree(&root, &name)?;
             }
         }
-        self.sweep_runs()
+        Ok(())
     }
 
     /// Removes run directories whose container is gone.

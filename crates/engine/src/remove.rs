@@ -1,5 +1,6 @@
 //! `rm`, and the clean-up after a `--rm` container: one function, safe to run twice and at the same time.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use monitor::client::Hold;
@@ -10,6 +11,8 @@ use crate::{ContainerId, Engine, Error, Result, files, signal};
 
 /// Prefix of a container's directory while it is being removed.
 pub(crate) const REMOVED: &str = ".rm-";
+/// The same where its anonymous volumes are removed, too.
+pub(crate) const REMOVED_WITH_VOLUMES: &str = ".rmv-";
 /// How long a monitor that was told to end may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -72,15 +75,9 @@ impl Engine {
 
     pub(crate) fn remove_ended(&self, id: &ContainerId, volumes: bool) -> Result<()> {
         let hold = self.hold(id)?;
-        let summary = match self.summary(id) {
-            Ok(summary) => Some(summary),
-            Err(Error::NotFound(_)) if !self.data_of(id).exists() => return Ok(()),
-            // Damaged: what can be known is gone, what is there is removed.
-            Err(_) => None,
-        };
         self.end_cgroup(id)?;
         let root = files::open_dir(&self.containers())?;
-        let gone = format!("{REMOVED}{id}");
+        let gone = format!("{}{id}", if volumes { REMOVED_WITH_VOLUMES } else { REMOVED });
         match rustix::fs::renameat(&root, id.as_str(), &root, &gone) {
             Ok(()) => {}
             // Somebody else is removing it.
@@ -88,14 +85,20 @@ impl Engine {
             Err(errno) => return Err(linux::Error::on("renameat", id.as_str(), errno).into()),
         }
         self.release_names(id)?;
-        if let Some(Summary { volumes: used, .. }) = summary {
-            for volume in used.iter().filter(|volume| volumes && volume.anonymous) {
-                self.remove_volume(&volume.name)?;
-            }
+        if volumes {
+            self.remove_anonymous(&self.containers().join(&gone))?;
         }
         linux::tree::remove_tree(&root, &gone)?;
         drop(hold);
         Ok(())
+    }
+
+    /// Removes the anonymous volumes of a container that is being removed.
+    pub(crate) fn remove_anonymous(&self, dir: &Path) -> Result<()> {
+        // Of a damaged container nobody knows its volumes.
+        let Ok(Some(summary)) = files::read::<Summary>(&dir.join("summary.json")) else { return Ok(()) };
+        let anonymous = summary.volumes.iter().filter(|volume| volume.anonymous);
+        anonymous.map(|volume| &volume.name).try_for_each(|name| self.remove_volume(name))
     }
 
     /// Waits for the monitor to be gone, and keeps others from starting.

@@ -7,7 +7,6 @@ use logs::Timestamp;
 use monitor::Overlay;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::make_dir;
 use crate::{ContainerId, Engine, Error, Name, Result, files};
 
 /// A volume that a container is going to use.
@@ -20,6 +19,9 @@ pub(crate) struct Volume {
     pub new: bool,
 }
 
+/// In a container being made: the names of its new anonymous volumes, one a line.
+const ANONYMOUS: &str = "anonymous-volumes";
+
 /// `volume.json`.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
@@ -30,14 +32,8 @@ struct Record {
 }
 
 impl Engine {
-    /// Finds a volume, or makes it; without a name a new anonymous one.
-    pub(crate) fn ensure_volume(&self, name: Option<&Name>) -> Result<Volume> {
-        let anonymous = name.is_none();
-        let name = match name {
-            Some(name) => name.clone(),
-            // As long as an id, and as unlikely to be another's.
-            None => ContainerId::random()?.to_string().parse()?,
-        };
+    /// Finds a volume, or makes it.
+    pub(crate) fn ensure_volume(&self, name: Name, anonymous: bool) -> Result<Volume> {
         let root = self.options.data.join("volumes");
         let dir = root.join(name.as_str());
         let data = dir.join("_data");
@@ -46,7 +42,7 @@ impl Engine {
         }
         // Whole before it has its name: of two makers one wins, and both use the winner's.
         let staging = root.join(linux::tree::temporary_name());
-        make_dir(&staging)?;
+        let _making = files::make_locked_dir(&staging)?;
         let made = make(&staging, &name, anonymous).and_then(|()| match std::fs::rename(&staging, &dir) {
             Ok(()) => Ok(true),
             Err(_) if dir.join("volume.json").exists() => Ok(false),
@@ -58,6 +54,35 @@ impl Engine {
         let new = made?;
         linux::tree::fsync(files::open_dir(&root)?)?;
         Ok(Volume { name, data, new })
+    }
+
+    /// Notes in a container being made that it is going to have a new anonymous volume, of the name that is returned: who
+    /// does not finish the container, or sweeps it, removes the volume.
+    pub(crate) fn announce_volume(making: &Path) -> Result<Name> {
+        use std::io::Write;
+        // As long as an id, and as unlikely to be another's.
+        let name: Name = ContainerId::random()?.to_string().parse()?;
+        let path = making.join(ANONYMOUS);
+        let file = std::fs::File::options().append(true).create(true).open(&path);
+        file.and_then(|mut file| writeln!(file, "{name}")).map_err(Error::file("write", &path))?;
+        Ok(name)
+    }
+
+    /// The container is whole: its summary knows its volumes.
+    pub(crate) fn forget_announced(making: &Path) -> Result<()> {
+        let path = making.join(ANONYMOUS);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::file("remove", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the volumes that were made for a container which never was.
+    pub(crate) fn remove_announced(&self, making: &Path) -> Result<()> {
+        let names = std::fs::read_to_string(making.join(ANONYMOUS)).unwrap_or_default();
+        names.lines().filter_map(|name| name.parse().ok()).try_for_each(|name| self.remove_volume(&name))
     }
 
     /// Removes a volume; one that is gone is no error.

@@ -90,13 +90,16 @@ pub fn symlink_atomic(dir: impl AsFd, name: impl AsRef<OsStr>, target: &str, dur
     if durable { fsync(dir) } else { Ok(()) }
 }
 
-/// A name that starts with `.tmp-` and that no other call of this host gives.
+/// How [`temporary_name`]s begin.
+pub const TEMPORARY: &str = ".tmp-";
+
+/// A name that starts with [`TEMPORARY`] and that no other call of this host gives.
 pub fn temporary_name() -> OsString {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     let pid = rustix::process::getpid().as_raw_nonzero();
-    format!(".tmp-{pid}-{}{:09}-{next}", now.tv_sec, now.tv_nsec).into()
+    format!("{TEMPORARY}{pid}-{}{:09}-{next}", now.tv_sec, now.tv_nsec).into()
 }
 
 /// Flushes a file or directory to stable storage.

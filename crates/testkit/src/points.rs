@@ -90,8 +90,8 @@ impl Sweep {
 
     fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Run => &["run", "-d", "--name", NAME, IMAGE, "sleep", "100"],
-            Self::Remove => &["rm", "-f", NAME],
+            Self::Run => &["run", "-d", "--name", NAME, "-v", "/anonymous", IMAGE, "sleep", "100"],
+            Self::Remove => &["rm", "-f", "-v", NAME],
         }
     }
 
@@ -145,7 +145,9 @@ impl Sweep {
         // The name is free.
         start(host)?;
         remove(host)?;
-        let left = invariants::leftovers_after_settling(host.root());
+        let mut left = invariants::leftovers_after_settling(host.root());
+        let volumes = fs::read_dir(host.data().join("volumes")).expect("it is there").flatten();
+        left.extend(volumes.map(|volume| format!("data/volumes/{}", volume.file_name().display())));
         if left.is_empty() { Ok(fired) } else { Err(format!("left behind:\n  {}", left.join("\n  "))) }
     }
 }

@@ -235,6 +235,29 @@ fn killed_with_its_monitor_a_container_has_ended_with_an_unknown_code() {
 }
 
 #[test]
+fn after_a_crash_of_the_host_containers_have_ended_and_can_be_started() {
+    let host = Host::new();
+    super::run(&host, &[], &["sh", "-c", QUIET]);
+    host.sampan(["run", "-d", "--rm", "--name", "fleeting", IMAGE, "sleep", "1000"]).expect_code(0);
+    let shown = host.sampan(["inspect", "-f", "{{.State.MonitorPid}} {{.State.Pid}}", NAME, "fleeting"]);
+    for pid in shown.stdout.split_ascii_whitespace() {
+        super::kill_and_wait(pid.parse().unwrap());
+    }
+    // The run root is on a tmpfs.
+    std::fs::remove_dir_all(host.run()).unwrap();
+    let list = host.sampan(["ps", "-a", "--format", "{{.Names}} {{.State}}"]).expect_code(0);
+    assert_eq!(list.line(), "box exited");
+    let state = super::inspect(&host)["State"].take();
+    assert_eq!(state["ExitCode"], 255);
+    assert!(state["Error"].as_str().unwrap().contains("host"), "{state}");
+    host.sampan(["start", NAME]).expect_code(0);
+    super::wait_for_log(&host, "up\nup\n");
+    super::rm(&host);
+    // A reboot would also have taken the cgroups of those that ran then.
+    testkit::invariants::force_clean(host.root());
+}
+
+#[test]
 fn killed_with_its_monitor_a_container_is_started_again_once_if_its_policy_says_so() {
     let host = Host::new();
     for policy in ["always", "unless-stopped", "on-failure:3"] {

@@ -56,6 +56,19 @@ fn a_name_is_free_when_the_command_returns() {
 }
 
 #[test]
+fn a_name_that_is_taken_costs_nothing() {
+    let host = Host::new();
+    let args = ["create", "--name", NAME, "-v", "/anonymous", IMAGE, "true"];
+    host.sampan(args).expect_code(0);
+    let volumes = || std::fs::read_dir(host.data().join("volumes")).unwrap().count();
+    assert_eq!(volumes(), 1);
+    assert!(host.sampan(args).expect_code(1).stderr.contains("already in use"));
+    assert_eq!(volumes(), 1);
+    host.sampan(["rm", "-v", NAME]).expect_code(0);
+    assert_eq!(volumes(), 0);
+}
+
+#[test]
 fn twenty_at_once() {
     let host = Host::new();
     host.sampan(["run", "--rm", IMAGE, "true"]).expect_code(0);
