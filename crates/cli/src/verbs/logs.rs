@@ -4,7 +4,7 @@ use engine::{ContainerId, Engine};
 use fault::{Fault, Kind};
 use jiff::{SignedDuration, Timestamp};
 use logs::{Entry, LogReader, ReadOptions, Stream};
-use monitor::{Request, Session, WaitFor};
+use monitor::{LogDriver, Request, Session, WaitFor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{Failed, Outcome};
@@ -36,6 +36,21 @@ pub(crate) struct Args {
     details: bool,
 }
 
+/// The output is not kept.
+#[derive(Debug, thiserror::Error)]
+#[error("configured logging driver does not support reading")]
+struct NotKept;
+
+impl Fault for NotKept {
+    fn kind(&self) -> Kind {
+        Kind::Unsupported
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("it was created with --log-driver none; only an attached client sees its output".into())
+    }
+}
+
 /// A time or number that is none.
 #[derive(Debug, thiserror::Error)]
 #[error("invalid value for \"{flag}\": {value:?} is {why}")]
@@ -63,6 +78,9 @@ impl Args {
             until: time("until", &self.until)?,
             follow: self.follow,
         };
+        if engine.inspect(&id)?.spec.log.driver == LogDriver::None {
+            return Err(NotKept.into());
+        }
         let dir = engine.log_of(&id);
         if self.follow {
             // There is nothing to watch before the first start.

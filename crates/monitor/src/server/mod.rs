@@ -54,6 +54,10 @@ struct Options {
 ///
 /// With `--session-fd 0` the standard input is the first session's socket, and errors are told there.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // What the caller of our caller had open, a pipe that somebody reads to its end perhaps, is nothing to stay with.
+    if let Err(error) = linux::descriptor::close_from(3) {
+        return tell(None, &error.into());
+    }
     let options = match parse(args) {
         Ok(options) => options,
         Err(error) => return tell(None, &error),
