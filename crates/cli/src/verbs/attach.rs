@@ -5,7 +5,7 @@ use engine::{Engine, Status};
 use super::run::{Attachment, Misfit};
 use crate::{Outcome, flags};
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The container, by name or id
     container: String,

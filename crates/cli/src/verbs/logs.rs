@@ -12,7 +12,7 @@ use crate::{Failed, Outcome};
 /// How often a container without a monitor is looked at: its state changes only when somebody starts it.
 const IDLE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The container, by name or id
     container: String,

@@ -4,7 +4,7 @@ use monitor::{Event, Request, WaitFor};
 use super::each;
 use crate::{Failed, Outcome};
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Containers, by name or id
     #[arg(required = true)]
