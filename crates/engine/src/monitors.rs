@@ -72,8 +72,13 @@ impl Engine {
         client::connect(&self.run_of(id))
     }
 
-    /// The living monitor of a container that runs; none where there is none even after a take-over.
-    pub(crate) fn living(&self, id: &ContainerId) -> Result<Option<Session>> {
+    /// The living monitor of a container that runs; none where there is none even after a take-over. Who waits for the
+    /// end must not ask for [`Engine::session`]: of a container that has ended meanwhile that is a monitor which waits for
+    /// a start.
+    ///
+    /// # Errors
+    /// [`Error::Monitor`].
+    pub fn living(&self, id: &ContainerId) -> Result<Option<Session>> {
         let run = self.run_of(id);
         if run.exists() && !client::is_monitored(&run)? {
             self.take_over(id)?;

@@ -58,6 +58,24 @@ fn a_name_is_free_when_the_command_returns() {
 }
 
 #[test]
+fn who_waits_for_a_container_that_is_just_ending_is_told() {
+    let host = Host::new();
+    for n in 0..40 {
+        super::run(&host, &[], &["sh", "-c", "exit 3"]);
+        for verb in [&["wait", NAME][..], &["logs", "-f", NAME]] {
+            let mut child = spawn(&host, verb);
+            let ended = eventually(PATIENCE, || child.try_wait().unwrap().is_some());
+            let _ = child.kill();
+            assert!(ended, "{n}: {verb:?} waits for ever");
+            let output = child.wait_with_output().unwrap();
+            let expected = if verb[0] == "wait" { "3\n" } else { "" };
+            assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{n}: {verb:?}");
+        }
+        host.sampan(["rm", NAME]).expect_code(0);
+    }
+}
+
+#[test]
 fn a_name_that_is_taken_costs_nothing() {
     let host = Host::new();
     let args = ["create", "--name", NAME, "-v", "/anonymous", IMAGE, "true"];
