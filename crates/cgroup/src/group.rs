@@ -68,7 +68,7 @@ impl Cgroup {
     /// As [`Cgroup::create`]; what was made by then belongs to this cgroup.
     pub fn add_legacy(&mut self, host: &Host, controllers: &Controllers) -> Result<()> {
         let legacy = host.hierarchies().iter().filter(|hierarchy| !hierarchy.unified);
-        for hierarchy in legacy.filter(|hierarchy| controllers.want(hierarchy)) {
+        for hierarchy in legacy.filter(|hierarchy| controllers.want(&hierarchy.controllers)) {
             self.dirs.push(Dir::create(hierarchy, &self.path, false)?);
         }
         Ok(())
@@ -324,12 +324,12 @@ pub fn enter(entrance: &[OwnedFd]) -> Result<()> {
 }
 
 impl Controllers {
-    /// Of a v1 hierarchy.
-    fn want(&self, hierarchy: &Hierarchy) -> bool {
+    /// Whether the cgroup is made in the v1 hierarchy of these controllers.
+    pub fn want<S: AsRef<str>>(&self, controllers: &[S]) -> bool {
         match self {
             Controllers::All => true,
             Controllers::Only(names) => {
-                hierarchy.controllers.iter().any(|controller| names.contains(controller))
+                controllers.iter().any(|controller| names.iter().any(|name| name == controller.as_ref()))
             }
         }
     }

@@ -70,12 +70,14 @@ impl Cgroup {
     /// [`Error::Timeout`] when something does not die.
     pub fn kill(&self) -> Result<()> {
         if let Some(dir) = self.v2() {
+            let empty =
+                || Ok(dir.read(self.path(), "cgroup.events")?.lines().any(|line| line == "populated 0"));
+            // The kill itself takes the lock of all cgroups, and waits for whoever has it: milliseconds, to kill nobody.
+            if empty().unwrap_or(false) {
+                return Ok(());
+            }
             match dir.write(self.path(), "cgroup.kill", "1") {
-                Ok(()) => {
-                    return self.wait_until("not dead", || {
-                        Ok(dir.read(self.path(), "cgroup.events")?.lines().any(|line| line == "populated 0"))
-                    });
-                }
+                Ok(()) => return self.wait_until("not dead", empty),
                 // Before Linux 5.14 there is no such file.
                 Err(Error::System { errno: Errno::NOENT, .. }) => {}
                 Err(error) => return Err(error),

@@ -8,6 +8,7 @@ mod explain;
 mod flags;
 mod format;
 mod human;
+mod narrow;
 mod session;
 mod table;
 mod template;
@@ -23,7 +24,7 @@ use engine::{Engine, Options};
 use fault::{Fault, Report};
 
 /// One container stack, from the kernel's namespaces upwards.
-#[derive(Parser)]
+#[derive(Debug, Parser)]
 #[command(name = "sampan", version, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
@@ -33,7 +34,7 @@ struct Cli {
 }
 
 /// Where things are kept.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Global {
     /// Where images, containers and volumes are kept
     #[arg(
@@ -90,7 +91,8 @@ pub(crate) type Outcome = Result<u8, Failed>;
 /// Runs the command line `args` (the program's name first) and returns its exit code: 0, 1 for a failure, 125 for a
 /// command line that is wrong, as docker has it; for containers' verbs the container's.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match narrow::parse(&args).map_or_else(|| Cli::try_parse_from(&args), Ok) {
         Ok(cli) => cli,
         Err(error) => {
             // Printing fails when the terminal is gone, and then nobody is there to be told.

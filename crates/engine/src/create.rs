@@ -9,7 +9,7 @@ use std::path::Path;
 use image::Image;
 use linux::CapSet;
 use logs::Timestamp;
-use monitor::{Join, Overlay, Task};
+use monitor::{Join, Overlay, Session, Task};
 use runtime::StepReport;
 
 use crate::container::{Summary, UsedVolume};
@@ -21,6 +21,10 @@ use crate::{ContainerId, Engine, Error, Name, Result, devices, files, limits, ne
 
 /// Prefix of a container being made.
 pub(crate) const NEW: &str = ".new-";
+/// Directories that every container mounts upon.
+const MOUNT_DIRECTORIES: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// Files that every container mounts upon.
+const MOUNT_FILES: [&str; 3] = ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"];
 /// Most mounts of one container; the kernel's limit per mount namespace is far above.
 const MAX_MOUNTS: usize = 1000;
 
@@ -67,10 +71,35 @@ impl Engine {
     /// [`Error::Request`], [`Error::Invalid`] for what makes no sense, [`Error::NameTaken`], [`Error::Image`].
     pub fn create(
         &self,
-        mut spec: ContainerSpec,
+        spec: ContainerSpec,
         explain: Option<&mut dyn FnMut(StepReport)>,
     ) -> Result<Created> {
-        let mut explain = Explain(explain);
+        self.make(spec, &mut Explain(explain), |_, _| Ok(())).map(|(created, ())| created)
+    }
+
+    /// [`Engine::create`], and a conversation with the container's monitor, which starts while the container is made and
+    /// looks at it when the first request comes.
+    ///
+    /// # Errors
+    /// As [`Engine::create`]; [`Error::Monitor`] when the monitor cannot be started.
+    pub fn create_with_session(
+        &self,
+        spec: ContainerSpec,
+        explain: Option<&mut dyn FnMut(StepReport)>,
+    ) -> Result<(Created, Session)> {
+        self.make(spec, &mut Explain(explain), |id, explain| {
+            let words = || ("start the container's monitor".into(), "posix_spawn", String::new());
+            explain.step(words, || self.launch_monitor(id, false, true))
+        })
+    }
+
+    /// Makes a container. `begun` is called as soon as it has an id.
+    fn make<T>(
+        &self,
+        mut spec: ContainerSpec,
+        explain: &mut Explain<'_>,
+        begun: impl FnOnce(&ContainerId, &mut Explain<'_>) -> Result<T>,
+    ) -> Result<(Created, T)> {
         oci::check(&spec)?;
         let images = self.images()?;
         // From here until the container is there, nobody removes the image.
@@ -81,6 +110,7 @@ impl Engine {
         )?;
         self.name_others(&mut spec)?;
         let id = ContainerId::random()?;
+        let begun = begun(&id, explain)?;
         let mut making = self.begin(&id)?;
         let overlay = explain.step(
             || {
@@ -127,7 +157,7 @@ impl Engine {
             },
             || making.publish(&name, !spec.auto_remove),
         )?;
-        Ok(Created { id, name })
+        Ok((Created { id, name }, begun))
     }
 
     fn begin(&self, id: &ContainerId) -> Result<Making<'_>> {
@@ -154,17 +184,28 @@ impl Engine {
     }
 
     fn overlay(&self, making: &Making<'_>, spec: &ContainerSpec, image: &Image) -> Result<Overlay> {
-        let rootfs = self.images()?.layers().prepare(&making.dir, &image.layers, spec.auto_remove)?;
+        let layers = self.images()?.layers();
+        let rootfs = layers.prepare(&making.dir, &image.layers, spec.auto_remove)?;
+        let mountpoints = layers.mountpoints(&image.layers, &MOUNT_DIRECTORIES, &MOUNT_FILES)?;
         let data = self.data_of(&making.id);
         Ok(Overlay {
-            lowers: rootfs.lowers,
+            lowers: mountpoints.into_iter().chain(rootfs.lowers).collect(),
             upper: data.join("upper"),
             work: data.join("work"),
             // Nobody wants the data of a container that is removed at its end.
             volatile: spec.auto_remove,
             read_only: false,
-            mount_at: self.run_of(&making.id).join("rootfs"),
+            mount_at: self.mount_point()?,
         })
+    }
+
+    /// Where roots are attached, each in the mount namespace of its container: one directory serves them all.
+    fn mount_point(&self) -> Result<std::path::PathBuf> {
+        let dir = self.options.run.join("rootfs");
+        if !dir.exists() {
+            make_dir(&dir)?;
+        }
+        Ok(dir)
     }
 
     /// Makes the sources of all mounts: directories, volumes, and those that the image wants.

@@ -44,12 +44,24 @@ impl Engine {
         }
     }
 
-    /// As [`Engine::session`] for a container that nobody else knows yet: without looking for a monitor first.
+    /// A conversation with the monitor of a container that runs, is paused or is about to start again; none once it has
+    /// ended. No monitor is made that waits for a start: who wants to hear of an end would wait there for ever.
     ///
     /// # Errors
-    /// [`Error::Monitor`].
-    pub fn first_session(&self, id: &ContainerId) -> Result<Session> {
-        self.launch_monitor(id, false)
+    /// As [`Engine::session`].
+    pub fn live_session(&self, id: &ContainerId) -> Result<Option<Session>> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.state(id)?.status.is_live() {
+            if let Some(session) = self.living(id)? {
+                return Ok(Some(session));
+            }
+            // It is about to listen, or about to leave.
+            if Instant::now() >= deadline {
+                return Err(monitor::Error::Timeout.into());
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(None)
     }
 
     /// Another conversation with a monitor that lives; none while there is none that listens.
@@ -75,7 +87,7 @@ impl Engine {
     }
 
     fn spawn(&self, id: &ContainerId, adopt: bool) -> Result<Session> {
-        let mut session = self.launch_monitor(id, adopt)?;
+        let mut session = self.launch_monitor(id, adopt, false)?;
         // It answers once it has the lock, or says that it could not get it.
         match session.send(&monitor::Request::Status, &[]) {
             // It has left already, and has said why.
@@ -90,9 +102,9 @@ impl Engine {
         }
     }
 
-    fn launch_monitor(&self, id: &ContainerId, adopt: bool) -> Result<Session> {
+    pub(crate) fn launch_monitor(&self, id: &ContainerId, adopt: bool, early: bool) -> Result<Session> {
         let (program, data, run) = (self.runtime()?, self.data_of(id), self.run_of(id));
-        let spawn = Spawn { program: &program, data: &data, run: &run, adopt };
+        let spawn = Spawn { program: &program, data: &data, run: &run, adopt, early };
         let (session, child) = client::spawn(spawn)?;
         // It outlives this process; init reaps it.
         drop(child);
@@ -159,7 +171,9 @@ impl Engine {
 
     /// Kills what is in the container's cgroup and removes it. The caller holds the container's lock.
     pub(crate) fn end_cgroup(&self, id: &ContainerId) -> Result<()> {
-        if let Some(cgroup) = self.cgroup_of(id)? {
+        let (host, path) = (cgroup::Host::probe()?, cgroup::CgroupPath::new(&self.cgroup_path(id))?);
+        if !cgroup::Cgroup::remove_if_empty(&host, &path)? {
+            let cgroup = cgroup::Cgroup::open(&host, &path)?;
             cgroup.kill()?;
             cgroup.remove()?;
         }

@@ -53,6 +53,26 @@ impl Engine {
         self.remove_ended(id, true)
     }
 
+    /// [`Engine::clean_up`] whose last part, the removal of what is no longer anybody's, goes on for a moment in a process
+    /// of its own: the name is free and the container gone when this returns. What that process leaves, if it is killed,
+    /// the next list removes.
+    ///
+    /// The caller has one thread.
+    ///
+    /// # Errors
+    /// As [`Engine::clean_up`].
+    pub fn clean_up_behind(&self, id: &ContainerId) -> Result<()> {
+        let hold = self.hold(id)?;
+        let Some(gone) = self.take_away(id, true)? else { return Ok(()) };
+        linux::fork(|| {
+            // Whoever reads the caller's output to its end does not wait for this.
+            let closed = linux::descriptor::close_all_but(&mut []);
+            i32::from(closed.is_err() || self.remove_taken(&gone, true).is_err())
+        })?;
+        drop(hold);
+        Ok(())
+    }
+
     /// Asks for the end at once and waits for it.
     fn kill_for_removal(&self, id: &ContainerId) -> Result<()> {
         // Without a monitor, or with one that cannot begin because the container's documents are damaged, what runs is
@@ -75,22 +95,32 @@ impl Engine {
 
     pub(crate) fn remove_ended(&self, id: &ContainerId, volumes: bool) -> Result<()> {
         let hold = self.hold(id)?;
+        if let Some(gone) = self.take_away(id, volumes)? {
+            self.remove_taken(&gone, volumes)?;
+        }
+        drop(hold);
+        Ok(())
+    }
+
+    /// From a container to a directory that nobody looks for; its name. None when somebody else has done it.
+    fn take_away(&self, id: &ContainerId, volumes: bool) -> Result<Option<String>> {
         self.end_cgroup(id)?;
         let root = files::open_dir(&self.containers())?;
         let gone = format!("{}{id}", if volumes { REMOVED_WITH_VOLUMES } else { REMOVED });
         match rustix::fs::renameat(&root, id.as_str(), &root, &gone) {
             Ok(()) => {}
-            // Somebody else is removing it.
-            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(linux::Error::on("renameat", id.as_str(), errno).into()),
         }
         self.release_names(id)?;
+        Ok(Some(gone))
+    }
+
+    fn remove_taken(&self, gone: &str, volumes: bool) -> Result<()> {
         if volumes {
-            self.remove_anonymous(&self.containers().join(&gone))?;
+            self.remove_anonymous(&self.containers().join(gone))?;
         }
-        linux::tree::remove_tree(&root, &gone)?;
-        drop(hold);
-        Ok(())
+        Ok(linux::tree::remove_tree(files::open_dir(&self.containers())?, gone)?)
     }
 
     /// Removes the anonymous volumes of a container that is being removed.

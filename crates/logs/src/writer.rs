@@ -34,18 +34,16 @@ impl LogWriter {
     /// # Errors
     /// [`Error::File`].
     pub fn open(dir: &Path, max_size: u64, max_file: u32) -> Result<Self> {
-        match std::fs::DirBuilder::new().mode(0o700).create(dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(Error::file("make", dir)(error));
-            }
-            _ => {}
-        }
-        let (file, size) = open_current(dir)?;
+        // A program that writes nothing leaves nothing: directory and file are made for the first line.
+        let (file, size) = match dir.join(CURRENT).exists() {
+            true => open_current(dir).map(|(file, size)| (Some(file), size))?,
+            false => (None, 0),
+        };
         Ok(Self {
             dir: dir.into(),
             max_size: if max_size == 0 { u64::MAX } else { max_size },
             max_file: max_file.max(1),
-            file: Some(file),
+            file,
             size,
             dropped: 0,
             held: [Vec::new(), Vec::new()],
@@ -152,6 +150,8 @@ impl LogWriter {
     }
 
     fn reopen(&mut self) {
+        // It exists nearly always; where it cannot be made, the file cannot either.
+        let _ = std::fs::DirBuilder::new().mode(0o700).create(&self.dir);
         if let Ok((file, size)) = open_current(&self.dir) {
             self.file = Some(file);
             self.size = size;

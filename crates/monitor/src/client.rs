@@ -30,6 +30,9 @@ pub struct Spawn<'a> {
     pub run: &'a Path,
     /// Take over a container whose monitor is dead, instead of waiting for `start`.
     pub adopt: bool,
+    /// Look at the container only when the first request comes, and end if none does: the container may be made
+    /// meanwhile.
+    pub early: bool,
 }
 
 /// Starts a monitor with a session of its own, without waiting for it: requests may be sent at once. When another
@@ -52,6 +55,9 @@ pub fn spawn(spawn: Spawn<'_>) -> Result<(Session, Child)> {
         .args(["--session-fd", "0"]);
     if spawn.adopt {
         command.arg("--adopt");
+    }
+    if spawn.early {
+        command.arg("--early");
     }
     command.env_clear().stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::null());
     let child =

@@ -29,8 +29,6 @@ pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const EXIT: &str = "exit.json";
 /// The three pipes of the container.
 pub(crate) const PIPES: [&str; 3] = ["stdin", "stdout", "stderr"];
-/// The mount target of the container's root.
-pub(crate) const ROOTFS: &str = "rootfs";
 
 /// Most bytes of our own small documents.
 const MAX_DOCUMENT: u64 = 256 * 1024;
@@ -156,15 +154,32 @@ pub(crate) fn write_json<T: Serialize>(dir: &Path, name: &str, document: &T, dur
         .write_all(&bytes)
         .and_then(|()| if durable { file.sync_data() } else { Ok(()) })
         .map_err(Error::file("write", &new))
-        .and_then(|()| std::fs::rename(&new, &path).map_err(Error::file("rename to", &path)));
+        .and_then(|()| {
+            let placed = if durable { rustix::fs::rename(&new, &path) } else { exchange(&new, &path) };
+            placed.map_err(|errno| Error::file("rename to", &path)(errno.into()))
+        });
     if written.is_err() {
-        remove_all(dir, &[&format!(".{name}")]);
+        remove_all(dir, &[&staged(name)]);
     }
     written?;
-    if durable {
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::file("sync", dir))?;
+    if !durable {
+        return Ok(());
     }
-    Ok(())
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::file("sync", dir))
+}
+
+/// Puts a file in the place of another, without a moment in which there is none. A rename over the old one would make
+/// ext4 write the new one to the disk first (`auto_da_alloc`), which nobody asked for.
+fn exchange(new: &Path, path: &Path) -> std::result::Result<(), Errno> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with, unlink};
+    match renameat_with(CWD, new, CWD, path, RenameFlags::NOREPLACE) {
+        Err(Errno::EXIST) => {}
+        // A filesystem that knows only the plain rename.
+        Err(Errno::INVAL) => return rustix::fs::rename(new, path),
+        other => return other,
+    }
+    renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE)?;
+    unlink(new)
 }
 
 /// Writes a JSON document over the one that is there, in the room that it has already: on a full disk a document that a
@@ -193,8 +208,6 @@ pub(crate) fn clear(run: &Path) {
     remove_all(run, &[SOCKET, STATUS, STATE]);
     // Whoever was killed before the rename.
     remove_all(run, &[STATUS, STATE].map(staged).each_ref().map(String::as_str));
-    // The mount itself was the container's, and is gone with its mount namespace.
-    let _ = std::fs::remove_dir(run.join(ROOTFS));
     remove_all(run, &[LOCK]);
     let _ = std::fs::remove_dir(run);
 }

@@ -144,6 +144,16 @@ fn input_ends_with_the_session_that_gave_it() {
     assert_eq!(container.log(), "last\nover\n");
 }
 
+/// Whoever waits for the end of what does not run has nothing to wait for.
+#[test]
+fn a_wait_on_an_armed_monitor_is_over() {
+    let mut container = Container::sh("exit 6");
+    let mut session = container.spawn();
+    session.send(&Request::Wait { condition: WaitFor::NotRunning }, &[]).unwrap();
+    let Event::Exited { exit, restarting: false } = event(&mut session, |_| true) else { panic!("an end") };
+    assert_eq!((exit.exit_code, exit.started_at.as_str()), (0, ""));
+}
+
 #[test]
 fn without_open_stdin_it_is_dev_null() {
     let mut container = Container::sh("cat; echo end");

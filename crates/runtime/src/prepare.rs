@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use cgroup::Controllers;
 use linux::mount::clone_path;
 use linux::{MountAttr, MountFd, Namespaces, Propagation};
 use rustix::fs::{Mode, OFlags};
@@ -67,6 +68,7 @@ pub(crate) fn prepare(
         host_null,
         joins,
         in_cgroup: false,
+        controllers: if of_cgroup { request.controllers.clone() } else { Controllers::All },
         wait_for_go: of_cgroup || plan.namespaces.user(),
         filter,
         stdio,

@@ -109,7 +109,19 @@ impl Layers {
         Ok(layer)
     }
 
-    fn dir(&self, chain: &ChainId) -> Result<OwnedFd> {
+    pub(crate) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn layer_path(&self, chain: &ChainId) -> PathBuf {
+        self.path.join(chain.hex())
+    }
+
+    pub(crate) fn dir(&self, chain: &ChainId) -> Result<OwnedFd> {
         tree::open_dir(&self.root, chain.hex()).map_err(|e| match e.errno {
             Errno::NOENT => Error::NoLayer(chain.clone()),
             _ => Error::Kernel(e),
@@ -136,7 +148,7 @@ impl Layers {
 
     /// The path of a layer's files, for an overlay's `lowerdir`.
     pub fn fs_path(&self, chain: &ChainId) -> PathBuf {
-        self.path.join(chain.hex()).join("fs")
+        self.layer_path(chain).join("fs")
     }
 
     /// All committed layers' names.

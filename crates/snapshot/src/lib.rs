@@ -6,6 +6,7 @@
 //! <chain id>/parent     the chain id below, or empty
 //! <chain id>/diff-id    sha256:<hex> of the uncompressed tar
 //! <chain id>/size       bytes of file content
+//! <chain id>/mountpoints/  on top of this layer as an image: what containers mount upon and it lacks; made when needed
 //! .tmp-.../             being applied (renamed to its chain id after one syncfs) or being deleted
 //! ```
 //! A chain id names a layer together with all below it (OCI image-spec, config.md, "Layer ChainID").

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use linux::root_dir::{chmod_fd, chown_fd, stat_fd};
 use linux::{RootDir, tree};
 use rustix::fs::{Gid, Mode, Uid};
+use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 
 use crate::{ChainId, Error, Layers, Result};
@@ -22,6 +23,9 @@ pub struct Rootfs {
     /// Whether overlay may skip syncing: for containers that do not outlive a crash.
     pub volatile: bool,
 }
+
+/// In a layer's directory: see [`Layers::mountpoints`].
+const MOUNTPOINTS: &str = "mountpoints";
 
 impl Layers {
     /// Makes `upper/` and `work/` in the container's directory, on top of `layers` (bottom first).
@@ -52,6 +56,62 @@ impl Layers {
             work: container.join("work"),
             volatile,
         })
+    }
+
+    /// A layer to put on top of an image, which has the directories and empty files that every container mounts upon and
+    /// this image lacks. Made once, in the topmost layer's directory, by the rules of a merged root: what a symbolic link
+    /// of the image leads to is looked for inside the root. What the image has already, or cannot have (a file where a
+    /// directory should be), is left out: the mount then says what is wrong.
+    ///
+    /// Without it each container would copy those directories up, make the files, and remove all of it again.
+    pub fn mountpoints(
+        &self,
+        layers: &[ChainId],
+        directories: &[&str],
+        files: &[&str],
+    ) -> Result<Option<PathBuf>> {
+        let Some(top) = layers.last() else { return Ok(None) };
+        let dir = self.dir(top)?;
+        let path = self.layer_path(top).join(MOUNTPOINTS);
+        if rustix::fs::statat(&dir, MOUNTPOINTS, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            return Ok(Some(path));
+        }
+        let staging = tree::temporary_name();
+        let made = self.stage_mountpoints(&staging, layers, directories, files);
+        let published = made.and_then(|staged| {
+            match rustix::fs::renameat(staged, "upper", &dir, MOUNTPOINTS) {
+                // Of two makers one is first, and both have made the same.
+                Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(Some(path)),
+                Err(errno) => Err(linux::Error::on("renameat", MOUNTPOINTS, errno).into()),
+            }
+        });
+        // What stays is removed by the next sweep.
+        let _ = tree::remove_tree(self.root(), &staging);
+        published
+    }
+
+    fn stage_mountpoints(
+        &self,
+        staging: &std::ffi::OsStr,
+        layers: &[ChainId],
+        directories: &[&str],
+        files: &[&str],
+    ) -> Result<OwnedFd> {
+        let staged = tree::ensure_dir(self.root(), staging)?;
+        let rootfs = self.prepare(&self.path().join(staging), layers, true)?;
+        let root = rootfs.open_detached()?;
+        let mode = Mode::from_raw_mode(0o755);
+        for directory in directories {
+            let _ = root.mkdir_p(Path::new(directory), mode);
+        }
+        for file in files {
+            let path = Path::new(file);
+            if let Some(parent) = path.parent() {
+                let _ = root.mkdir_p(parent, mode);
+            }
+            let _ = root.create_file(path, Mode::from_raw_mode(0o644));
+        }
+        Ok(staged)
     }
 
     /// The mounted root shows the attributes of `upper` itself, so it gets those of the topmost layer's root.

@@ -5,7 +5,7 @@ use engine::{Engine, Status};
 use super::run::{Attachment, Misfit};
 use crate::{Outcome, flags};
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The container, by name or id
     container: String,
@@ -57,6 +57,9 @@ impl Args {
             detach_keys: flags::detach_keys(self.detach_keys.as_deref())?,
             sig_proxy: self.sig_proxy,
         };
-        attachment.join(&mut engine.session(&id)?, stdin)
+        match engine.live_session(&id)? {
+            Some(mut session) => attachment.join(&mut session, stdin),
+            None => Err(Misfit("You cannot attach to a stopped container, start it first").into()),
+        }
     }
 }

@@ -2,7 +2,7 @@ use engine::{ContainerId, Engine};
 
 use crate::Outcome;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The container's whole id
     id: String,

@@ -4,7 +4,7 @@ use clap_complete::Shell;
 
 use crate::{Outcome, grammar};
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which shell
     shell: Shell,
@@ -17,7 +17,7 @@ impl Args {
     }
 }
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct ManArgs {
     /// An existing directory
     directory: PathBuf,

@@ -21,7 +21,7 @@ fn signal_of(text: &str) -> Result<i32, BadSignal> {
     signal::parse(text).ok_or_else(|| BadSignal(text.to_owned()))
 }
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Stop {
     /// Containers, by name or id
     #[arg(required = true)]
@@ -45,7 +45,7 @@ impl Stop {
     }
 }
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Restart {
     /// Containers, by name or id
     #[arg(required = true)]
@@ -69,7 +69,7 @@ impl Restart {
     }
 }
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Kill {
     /// Containers, by name or id
     #[arg(required = true)]
@@ -90,7 +90,7 @@ impl Kill {
     }
 }
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Pause {
     /// Containers, by name or id
     #[arg(required = true)]
@@ -107,7 +107,7 @@ impl Pause {
     }
 }
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Unpause {
     /// Containers, by name or id
     #[arg(required = true)]

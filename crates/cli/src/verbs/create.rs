@@ -12,7 +12,7 @@ use crate::{Failed, Outcome};
 /// docker's exit code when the container could not be made or started.
 pub(super) const FAILED: u8 = 125;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     container: ContainerFlags,

@@ -9,7 +9,7 @@ use super::run::{Misfit, start_failed};
 use crate::session::{End, ExecStreams, exec_session};
 use crate::{Failed, Outcome, flags, terminal};
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(override_usage = "sampan exec [OPTIONS] CONTAINER COMMAND [ARG...]")]
 pub(crate) struct Args {
     /// Run in the background

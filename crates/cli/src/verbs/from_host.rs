@@ -5,7 +5,7 @@ use image::{HostImage, Images};
 
 use crate::Outcome;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Programs, by name in PATH or by absolute path; the first is the image's entrypoint
     #[arg(required = true)]

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::format::Format;
 use crate::{Failed, Outcome, human, table};
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only this repository, or this repository and tag; * stands for anything but a slash
     reference: Option<String>,

@@ -6,7 +6,7 @@ use image::{Change, Images, Import};
 
 use crate::Outcome;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The tarball, plain or gzip; - for standard input
     file: PathBuf,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::format::Format;
 use crate::{Outcome, docker, tell};
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Containers or images, by name or id
     #[arg(required = true)]

@@ -4,7 +4,7 @@ use engine::{ContainerId, Engine};
 use fault::{Fault, Kind};
 use jiff::{SignedDuration, Timestamp};
 use logs::{Entry, LogReader, ReadOptions, Stream};
-use monitor::{Request, Session, WaitFor};
+use monitor::{LogDriver, Request, Session, WaitFor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{Failed, Outcome};
@@ -12,7 +12,7 @@ use crate::{Failed, Outcome};
 /// How often a container without a monitor is looked at: its state changes only when somebody starts it.
 const IDLE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The container, by name or id
     container: String,
@@ -34,6 +34,21 @@ pub(crate) struct Args {
     /// Accepted for docker's sake: there are no details
     #[arg(long)]
     details: bool,
+}
+
+/// The output is not kept.
+#[derive(Debug, thiserror::Error)]
+#[error("configured logging driver does not support reading")]
+struct NotKept;
+
+impl Fault for NotKept {
+    fn kind(&self) -> Kind {
+        Kind::Unsupported
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("it was created with --log-driver none; only an attached client sees its output".into())
+    }
 }
 
 /// A time or number that is none.
@@ -63,6 +78,9 @@ impl Args {
             until: time("until", &self.until)?,
             follow: self.follow,
         };
+        if engine.inspect(&id)?.spec.log.driver == LogDriver::None {
+            return Err(NotKept.into());
+        }
         let dir = engine.log_of(&id);
         if self.follow {
             // There is nothing to watch before the first start.
@@ -130,10 +148,7 @@ impl Args {
 
 /// A session that hears of the end of a container that runs; none where it does not run.
 fn waiter(engine: &Engine, id: &ContainerId) -> Result<Option<Session>, Failed> {
-    if !engine.state(id)?.status.is_live() {
-        return Ok(None);
-    }
-    let Some(session) = engine.living(id)? else { return Ok(None) };
+    let Some(session) = engine.live_session(id)? else { return Ok(None) };
     match session.send(&Request::Wait { condition: WaitFor::NotRunning }, &[]) {
         Ok(()) => Ok(Some(session)),
         // It has ended meanwhile.

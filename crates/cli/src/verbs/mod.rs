@@ -5,18 +5,18 @@ mod cleanup;
 mod completion;
 mod control;
 mod create;
-mod exec;
+pub(crate) mod exec;
 mod from_host;
 mod images;
 mod import;
 mod inspect;
 mod logs;
-mod ps;
+pub(crate) mod ps;
 mod rename;
-mod rm;
+pub(crate) mod rm;
 mod rmi;
 mod rootfs;
-mod run;
+pub(crate) mod run;
 mod start;
 mod tag;
 mod top;
@@ -27,7 +27,7 @@ use clap::Subcommand;
 use crate::{Failed, Global, Outcome, tell};
 
 /// The verbs of `sampan`.
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Create and run a new container from an image
     Run(run::Args),
@@ -89,7 +89,7 @@ pub(crate) enum Verb {
 }
 
 /// The verbs of `sampan container`.
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum ContainerVerb {
     /// Join a running container's streams
     Attach(attach::Args),
@@ -130,7 +130,7 @@ pub(crate) enum ContainerVerb {
 }
 
 /// The verbs of `sampan image`.
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 pub(crate) enum ImageVerb {
     /// List images
     #[command(visible_alias = "list")]

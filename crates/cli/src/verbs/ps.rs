@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::format::Format;
 use crate::{Failed, Outcome, human, table, tell};
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Also those that do not run
     #[arg(short, long)]

@@ -2,7 +2,7 @@ use engine::{Engine, Name};
 
 use crate::Outcome;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The container, by name or id
     container: String,

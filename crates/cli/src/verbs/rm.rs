@@ -2,7 +2,7 @@ use super::each;
 use crate::Outcome;
 use engine::Engine;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Containers, by name or id
     #[arg(required = true)]

@@ -4,7 +4,7 @@ use image::Removed;
 use super::each;
 use crate::Outcome;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Images, by name or id
     #[arg(required = true)]

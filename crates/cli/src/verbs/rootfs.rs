@@ -4,7 +4,7 @@ use image::{HostImage, Images};
 
 use crate::Outcome;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Programs, by name in PATH or by absolute path
     #[arg(required = true, value_delimiter = ',')]

@@ -12,7 +12,7 @@ use crate::session::{End, Ended, Foreground, foreground};
 use crate::terminal::DetachKeys;
 use crate::{Failed, Outcome, explain};
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(args_override_self = true, override_usage = "sampan run [OPTIONS] IMAGE [COMMAND] [ARG...]")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -55,15 +55,15 @@ impl Args {
         }
         let auto_remove = spec.auto_remove;
         let tty = spec.tty;
-        let created = run.create(spec)?;
+        let (created, mut session) = run.create(spec)?;
         cidfile.write(&created.id)?;
         let outcome = match detach {
-            true => run.start_detached(&created.id),
-            false => run.stay(&created.id, tty, auto_remove),
+            true => run.start_detached(&created.id, &mut session),
+            false => run.stay(&created.id, &mut session, tty, auto_remove),
         };
         if auto_remove && !matches!(outcome, Ok(Stayed::Lives(_))) {
             // Also after a start that failed.
-            engine.clean_up(&created.id)?;
+            engine.clean_up_behind(&created.id)?;
         }
         match outcome? {
             Stayed::Lives(code) | Stayed::Ended(code) => Ok(code),
@@ -92,14 +92,13 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn create(&self, spec: ContainerSpec) -> Result<Created, Failed> {
+    fn create(&self, spec: ContainerSpec) -> Result<(Created, Session), Failed> {
         let mut sink = |step: StepReport| explain::print(&step);
         let sink: Option<&mut dyn FnMut(StepReport)> = if self.explain { Some(&mut sink) } else { None };
-        self.engine.create(spec, sink).map_err(|error| Failed::from(error).with_code(FAILED))
+        self.engine.create_with_session(spec, sink).map_err(|error| Failed::from(error).with_code(FAILED))
     }
 
-    fn start_detached(&self, id: &ContainerId) -> Result<Stayed, Failed> {
-        let mut session = self.engine.first_session(id)?;
+    fn start_detached(&self, id: &ContainerId, session: &mut Session) -> Result<Stayed, Failed> {
         session.send(&Request::Start { explain: self.explain }, &[])?;
         loop {
             match session.next_event(None)?.0 {
@@ -114,8 +113,13 @@ impl Run<'_> {
         }
     }
 
-    fn stay(&self, id: &ContainerId, tty: bool, auto_remove: bool) -> Result<Stayed, Failed> {
-        let mut session = self.engine.first_session(id)?;
+    fn stay(
+        &self,
+        id: &ContainerId,
+        session: &mut Session,
+        tty: bool,
+        auto_remove: bool,
+    ) -> Result<Stayed, Failed> {
         let Attached { stdin, stdout, stderr } = self.attached;
         let mut requests = vec![Request::Attach { stdin, stdout, stderr }];
         if auto_remove {
@@ -130,7 +134,7 @@ impl Run<'_> {
             detach_keys: self.detach_keys.clone(),
             sig_proxy: self.sig_proxy,
         };
-        attachment.attend(&mut session, &requests, false)
+        attachment.attend(session, &requests, false)
     }
 }
 
@@ -186,13 +190,13 @@ impl Attachment<'_> {
         if !started.get() && !requests.iter().any(|request| matches!(request, Request::Attach { .. })) {
             return Err(monitor::Error::Gone.into());
         }
-        let state = self.engine.state(self.id)?;
-        if state.status.is_live() && !self.tty {
-            let mut again = self.engine.session(self.id)?;
+        let again = if self.tty { None } else { self.engine.live_session(self.id)? };
+        if let Some(mut again) = again {
             let requests = [Request::Attach { stdin: self.stdin, stdout: true, stderr: true }];
             let ended = self.foreground(&mut again, &requests, false, &started)?;
             return self.ended(ended);
         }
+        let state = self.engine.state(self.id)?;
         match state.exit {
             Some(exit) if !state.status.is_live() => {
                 if let Some(why) = &exit.error {

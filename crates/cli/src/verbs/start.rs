@@ -6,7 +6,7 @@ use super::each;
 use super::run::{Attachment, Misfit};
 use crate::{Outcome, flags};
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Containers, by name or id
     #[arg(required = true)]

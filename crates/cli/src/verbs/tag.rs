@@ -3,7 +3,7 @@ use image::Images;
 
 use crate::Outcome;
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The image, by name or id
     image: String,

@@ -4,7 +4,7 @@ use monitor::{Event, Request, WaitFor};
 use super::each;
 use crate::{Failed, Outcome};
 
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Containers, by name or id
     #[arg(required = true)]
@@ -23,21 +23,24 @@ impl Args {
 /// The exit code of the container's current run, or of its last one.
 fn wait(engine: &Engine, name: &str) -> Result<i32, Failed> {
     let id = engine.resolve(name)?;
-    // A monitor that goes without a word has just written the end down, or was killed: then its successor is asked.
-    while engine.state(&id)?.status.is_live() {
-        let Some(mut session) = engine.living(&id)? else { continue };
-        let mut asked = session.send(&Request::Wait { condition: WaitFor::NotRunning }, &[]);
-        while asked.is_ok() {
-            match session.next_event(None) {
-                Ok((Event::Exited { exit, .. }, _)) => return Ok(exit.exit_code),
-                Ok(_) => {}
-                Err(error) => asked = Err(error),
-            }
-        }
-        match asked {
+    let last = |engine: &Engine| -> Result<i32, Failed> {
+        Ok(engine.state(&id)?.exit.map_or(0, |exit| exit.exit_code))
+    };
+    while let Some(mut session) = engine.live_session(&id)? {
+        match session.send(&Request::Wait { condition: WaitFor::NotRunning }, &[]) {
+            // It ended meanwhile; or what it said last is still to be read.
             Ok(()) | Err(monitor::Error::Gone) => {}
             Err(error) => return Err(error.into()),
         }
+        loop {
+            match session.next_event(None) {
+                Ok((Event::Exited { exit, .. }, _)) => return Ok(exit.exit_code),
+                Ok(_) => {}
+                // The monitor was killed: its successor knows more, or the end is written down.
+                Err(monitor::Error::Gone) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
-    Ok(engine.state(&id)?.exit.map_or(0, |exit| exit.exit_code))
+    last(engine)
 }

@@ -25,6 +25,13 @@ pub(super) fn take_session() -> Result<SeqSocket> {
     Ok(SeqSocket::from(session))
 }
 
+/// Waits for the first request, and leaves it there; false when the session ends without one.
+pub(super) fn is_spoken_to(session: &SeqSocket) -> bool {
+    let mut byte = [0u8; 1];
+    let peek = || rustix::net::recv(session.as_fd(), &mut byte, rustix::net::RecvFlags::PEEK);
+    rustix::io::retry_on_intr(peek).is_ok_and(|(_, length)| length > 0)
+}
+
 /// Leaves the caller's session, directory and, where it would be killed with it, cgroup; adopts orphans. Nothing here is
 /// needed for the container to work, so nothing here fails. Returns the old `oom_score_adj` if it was changed.
 pub(super) fn settle() -> Option<i32> {

@@ -71,7 +71,10 @@ pub(super) fn container(monitor: &Monitor, socket: &SeqSocket, job: ContainerJob
         start_time: runtime::state::process_stat(launched.pid).map_or(0, |(start_time, _)| start_time),
         boot_id: runtime::state::boot_id(),
         created: logs::Timestamp::now().to_string(),
-        rootfs: monitor.run.join(files::ROOTFS),
+        rootfs: task
+            .overlay
+            .as_ref()
+            .map_or_else(|| monitor.data.clone(), |overlay| overlay.mount_at.clone()),
         cgroup: task.cgroup.clone(),
         owner: 0,
     };

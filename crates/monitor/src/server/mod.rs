@@ -47,13 +47,18 @@ struct Options {
     run: PathBuf,
     session: bool,
     adopt: bool,
+    early: bool,
 }
 
 /// Runs a monitor to its end. `args` are those behind `monitor`:
-/// `--data DIR --run DIR [--session-fd 0] [--adopt]`, the two directories being the container's own.
+/// `--data DIR --run DIR [--session-fd 0] [--adopt] [--early]`, the two directories being the container's own.
 ///
 /// With `--session-fd 0` the standard input is the first session's socket, and errors are told there.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // What the caller of our caller had open, a pipe that somebody reads to its end perhaps, is nothing to stay with.
+    if let Err(error) = linux::descriptor::close_from(3) {
+        return tell(None, &error.into());
+    }
     let options = match parse(args) {
         Ok(options) => options,
         Err(error) => return tell(None, &error),
@@ -62,6 +67,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(session) => session,
         Err(error) => return tell(None, &error),
     };
+    if options.early && !session.as_ref().is_some_and(home::is_spoken_to) {
+        // Whoever was making the container has given it up.
+        return ExitCode::SUCCESS;
+    }
     match Monitor::new(&options) {
         Ok(mut monitor) => {
             let ended = monitor.begin(session, options.adopt).and_then(|()| monitor.run());
@@ -84,6 +93,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options> {
             Some("--session-fd") if value()? == "0" => options.session = true,
             Some("--session-fd") => return Err(Error::Usage("--session-fd can only be 0".into())),
             Some("--adopt") => options.adopt = true,
+            Some("--early") => options.early = true,
             _ => return Err(Error::Usage(format!("unknown argument {}", arg.display()))),
         }
     }

@@ -52,11 +52,10 @@ impl Monitor {
     }
 
     fn try_start(&mut self, session: Option<SessionId>, explain: bool) -> Result<()> {
-        if self.task.overlay.is_some() {
-            let at = self.run.join(files::ROOTFS);
-            match std::fs::create_dir(&at) {
+        if let Some(overlay) = &self.task.overlay {
+            match std::fs::create_dir(&overlay.mount_at) {
                 Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                    return Err(Error::file("make", at)(error));
+                    return Err(Error::file("make", &overlay.mount_at)(error));
                 }
                 _ => {}
             }

@@ -12,6 +12,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use cgroup::Controllers;
 use linux::mount::MountAttr;
 use linux::{MountFd, Namespaces, Propagation, RootDir, SeqSocket};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -40,6 +41,8 @@ pub(crate) struct Prepared {
     pub joins: Vec<Join>,
     /// The creator has something to do for this process: id maps, cgroups.
     pub wait_for_go: bool,
+    /// The v1 hierarchies in which it has a cgroup of its own.
+    pub controllers: Controllers,
     /// That was waited for, and this process is in its cgroup and cgroup namespace.
     pub in_cgroup: bool,
     /// The system call filter.

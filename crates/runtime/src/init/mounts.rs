@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use cgroup::Controllers;
 use linux::mount::{MountAttr, clone_path, mount_id};
 use linux::{FsContext, MountFd, Namespaces, Propagation, RootDir, SeqSocket};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -38,25 +39,24 @@ pub(super) fn mount_all(
             super::enter_cgroup(plan, prepared, socket, report)?;
         }
         let bind = prepared.binds.get_mut(i).and_then(Option::take);
-        report.step(Step::Mount(mount), || one(plan, mount, bind, root, &mut mounted))?;
+        let controllers = &prepared.controllers;
+        report.step(Step::Mount(mount), || match mount.kind {
+            MountKind::Cgroup => cgroup(plan, controllers, mount, root, &mut mounted),
+            _ => one(mount, bind, root, &mut mounted),
+        })?;
     }
     Ok(mounted)
 }
 
-fn one(
-    plan: &Plan,
-    mount: &Mount,
-    bind: Option<MountFd>,
-    root: &RootDir,
-    mounted: &mut Mounted,
-) -> Result<(), Cause> {
+/// A mount of any kind but the container's cgroups.
+fn one(mount: &Mount, bind: Option<MountFd>, root: &RootDir, mounted: &mut Mounted) -> Result<(), Cause> {
     match &mount.kind {
         MountKind::Bind { .. } => {
             let fd = bind.ok_or_else(|| Cause::Reason("the source was not opened".into()))?;
             bind_attributes(mount, &fd)?;
             attach(root, &mount.destination, &fd)
         }
-        MountKind::Cgroup => cgroup(plan, mount, root, mounted),
+        MountKind::Cgroup => Err(Cause::Reason("it is mounted by another way".into())),
         // A sysfs that the user namespace may not mount: the host's instead, opened by the creator.
         MountKind::Filesystem { .. } if bind.is_some() => {
             refuse_symlink(root, &mount.destination)?;
@@ -178,9 +178,22 @@ fn mount_point(root: &RootDir, path: &Path, directory: bool) -> Result<OwnedFd, 
 
 /// The container's view of its cgroups. v2: a cgroup2 mount, whose root is the cgroup namespace's. v1 and hybrid: a tmpfs
 /// with one mount for each hierarchy, as programs of that time expect.
-fn cgroup(plan: &Plan, mount: &Mount, root: &RootDir, mounted: &mut Mounted) -> Result<(), Cause> {
+///
+/// Only those hierarchies in which it has a cgroup of its own: of the others it would see the host's root, and the names
+/// of everything that runs there.
+fn cgroup(
+    plan: &Plan,
+    controllers: &Controllers,
+    mount: &Mount,
+    root: &RootDir,
+    mounted: &mut Mounted,
+) -> Result<(), Cause> {
     let own = plan.namespaces.has(Namespaces::CGROUP);
-    let hierarchies = hierarchies()?;
+    let mut hierarchies = hierarchies()?;
+    hierarchies.retain(|hierarchy| {
+        let names = hierarchy.name.as_ref().map(|name| name.split(',').collect::<Vec<_>>());
+        names.is_none_or(|names| controllers.want(&names))
+    });
     if let [Hierarchy { name: None, path, .. }] = hierarchies.as_slice() {
         let fd = if own {
             FsContext::open("cgroup2")?.mount(mount.set)?

@@ -40,7 +40,7 @@ fn a_container_that_its_client_was_to_remove_is_removed_without_it() {
     // And when its monitor has gone, too, by whoever looks next.
     kill(foreground(&host, &["--rm"], "echo up; sleep 0.5"));
     super::kill_monitor(&host);
-    std::thread::sleep(Duration::from_millis(600));
+    std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(host.sampan(["ps", "-aq"]).expect_code(0).stdout, "");
     assert!(eventually(PATIENCE, || super::is_gone(&host)));
 }
