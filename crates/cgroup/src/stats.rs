@@ -1,7 +1,13 @@
+use std::path::Path;
+
+use rustix::io::Errno;
 use serde::Serialize;
 
 use crate::group::Dir;
-use crate::{Cgroup, Error, Result};
+use crate::{Cgroup, CgroupPath, Error, Hierarchy, Host, Layout, Result};
+
+/// Most bytes of one of the kernel's files; they have some hundred.
+const MAX_FILE: usize = 64 << 10;
 
 /// What a cgroup has used. A figure that the host does not keep is absent.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -73,6 +79,29 @@ impl Cgroup {
             false => (self.v1("memory"), "memory.oom_control"),
         };
         Ok(self.text(dir, file)?.and_then(|text| keyed(&text, "oom_kill")).unwrap_or(0))
+    }
+
+    /// [`Cgroup::oom_kills`] of a cgroup that is not open, by opening no more than the one file; 0 where it does not exist.
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn oom_kills_at(host: &Host, path: &CgroupPath) -> Result<u64> {
+        let pure_v2 = host.layout() == Layout::V2;
+        let file = if pure_v2 { "memory.events" } else { "memory.oom_control" };
+        let accounts = |hierarchy: &&Hierarchy| {
+            if pure_v2 {
+                hierarchy.unified
+            } else {
+                hierarchy.controllers.iter().any(|name| name == "memory")
+            }
+        };
+        let Some(hierarchy) = host.hierarchies().iter().find(accounts) else { return Ok(0) };
+        let name = Path::new(path.relative()).join(file);
+        match linux::tree::read_small(hierarchy.open()?, &name, MAX_FILE) {
+            Ok(bytes) => Ok(keyed(&String::from_utf8_lossy(&bytes), "oom_kill").unwrap_or(0)),
+            Err(error) if error.errno == Errno::NOENT => Ok(0),
+            Err(error) => Err(Error::system("read", hierarchy.mount.join(name), error.errno)),
+        }
     }
 
     /// Bytes in use; 0 where memory is not accounted.

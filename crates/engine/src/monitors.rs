@@ -171,17 +171,11 @@ impl Engine {
 
     /// Kills what is in the container's cgroup and removes it. The caller holds the container's lock.
     pub(crate) fn end_cgroup(&self, id: &ContainerId) -> Result<()> {
-        let (host, path) = (cgroup::Host::probe()?, cgroup::CgroupPath::new(&self.cgroup_path(id))?);
-        if !cgroup::Cgroup::remove_if_empty(&host, &path)? {
-            let cgroup = cgroup::Cgroup::open(&host, &path)?;
-            cgroup.kill()?;
-            cgroup.remove()?;
-        }
-        Ok(())
+        end_cgroup_at(&self.cgroup_path(id))
     }
 
     /// Where the container's cgroup is: as its documents say, and where they are damaged, where it would be by default.
-    fn cgroup_path(&self, id: &ContainerId) -> String {
+    pub(crate) fn cgroup_path(&self, id: &ContainerId) -> String {
         if let Ok(Some(task)) = files::read::<Task>(&self.data_of(id).join("task.json")) {
             return task.cgroup;
         }
@@ -193,4 +187,15 @@ impl Engine {
     fn default_cgroup(&self, id: &ContainerId) -> String {
         format!("/{}/{id}", self.options.cgroup_parent.trim_matches('/'))
     }
+}
+
+/// Kills what is in a cgroup and removes it.
+pub(crate) fn end_cgroup_at(path: &str) -> Result<()> {
+    let (host, path) = (cgroup::Host::probe()?, cgroup::CgroupPath::new(path)?);
+    if !cgroup::Cgroup::remove_if_empty(&host, &path)? {
+        let cgroup = cgroup::Cgroup::open(&host, &path)?;
+        cgroup.kill()?;
+        cgroup.remove()?;
+    }
+    Ok(())
 }

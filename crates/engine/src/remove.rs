@@ -7,6 +7,7 @@ use monitor::client::Hold;
 use monitor::{Event, Request};
 
 use crate::container::{Status, Summary};
+use crate::monitors::end_cgroup_at;
 use crate::{ContainerId, Engine, Error, Result, files, signal};
 
 /// Prefix of a container's directory while it is being removed.
@@ -63,11 +64,15 @@ impl Engine {
     /// As [`Engine::clean_up`].
     pub fn clean_up_behind(&self, id: &ContainerId) -> Result<()> {
         let hold = self.hold(id)?;
+        let cgroup = self.cgroup_path(id);
         let Some(gone) = self.take_away(id, true)? else { return Ok(()) };
         linux::fork(|| {
             // Whoever reads the caller's output to its end does not wait for this.
             let closed = linux::descriptor::close_all_but(&mut []);
-            i32::from(closed.is_err() || self.remove_taken(&gone, true).is_err())
+            // The monitor has ended the cgroup; this is for what resisted it.
+            let ended = end_cgroup_at(&cgroup);
+            let removed = self.remove_taken(&gone, true);
+            i32::from(closed.is_err() || ended.is_err() || removed.is_err())
         })?;
         drop(hold);
         Ok(())
@@ -95,6 +100,7 @@ impl Engine {
 
     pub(crate) fn remove_ended(&self, id: &ContainerId, volumes: bool) -> Result<()> {
         let hold = self.hold(id)?;
+        self.end_cgroup(id)?;
         if let Some(gone) = self.take_away(id, volumes)? {
             self.remove_taken(&gone, volumes)?;
         }
@@ -104,7 +110,6 @@ impl Engine {
 
     /// From a container to a directory that nobody looks for; its name. None when somebody else has done it.
     fn take_away(&self, id: &ContainerId, volumes: bool) -> Result<Option<String>> {
-        self.end_cgroup(id)?;
         let root = files::open_dir(&self.containers())?;
         let gone = format!("{}{id}", if volumes { REMOVED_WITH_VOLUMES } else { REMOVED });
         match rustix::fs::renameat(&root, id.as_str(), &root, &gone) {

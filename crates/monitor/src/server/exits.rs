@@ -189,13 +189,17 @@ impl Monitor {
     /// Ends what is left of the container and removes its cgroup; whether the kernel had killed there for want of memory.
     /// What resists is found by its name later.
     pub(super) fn end_cgroup(&self) -> bool {
-        let Some(cgroup) = self.cgroup() else {
+        let (Ok(host), Ok(path)) = (cgroup::Host::probe(), cgroup::CgroupPath::new(&self.task.cgroup)) else {
             return false;
         };
-        let oom_killed = cgroup.oom_kills().is_ok_and(|kills| kills > 0);
-        // Without a pid namespace of its own a container can outlive its first process.
-        let _ = cgroup.kill();
-        let _ = cgroup.remove();
+        let oom_killed = cgroup::Cgroup::oom_kills_at(&host, &path).is_ok_and(|kills| kills > 0);
+        if !cgroup::Cgroup::remove_if_empty(&host, &path).unwrap_or(false)
+            && let Some(cgroup) = self.cgroup()
+        {
+            // Without a pid namespace of its own a container can outlive its first process.
+            let _ = cgroup.kill();
+            let _ = cgroup.remove();
+        }
         oom_killed
     }
 }
