@@ -66,6 +66,8 @@ impl Engine {
         let hold = self.hold(id)?;
         let cgroup = self.cgroup_path(id);
         let Some(gone) = self.take_away(id, true)? else { return Ok(()) };
+        // Users look for volumes by name.
+        self.remove_anonymous(&self.containers().join(&gone))?;
         linux::fork(|| {
             // Whoever reads the caller's output to its end does not wait for this.
             let closed = linux::descriptor::close_all_but(&mut []);

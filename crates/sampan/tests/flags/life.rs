@@ -94,7 +94,7 @@ pub(crate) const ROWS: &[Row] = &[
         words: &["--log-driver", "none"],
         look: Look::Act(logged),
         without: Want::Is("out\nerr"),
-        with: Want::Lacks("out"),
+        with: Want::Has("does not support reading"),
     },
     Row {
         flag: "log-opt",
