@@ -18,7 +18,18 @@ const PROGRAMS: &[&str] = &[
     "/bin/true",
     "/usr/bin/env",
     "/usr/bin/cc",
+    "/bin/sleep",
+    "/bin/tar",
+    "/bin/ps",
+    "/bin/mount",
+    "/usr/bin/strace",
+    "/usr/bin/redis-server",
+    "/usr/bin/redis-cli",
 ];
+
+/// Programs of the workspace that tests start: those that they look for beside themselves, and in `../examples`.
+pub(super) const OWN_PROGRAMS: [(&str, &str); 3] =
+    [("sampan", "tests"), ("sampan-runtime", "tests"), ("examples/monitor", "examples")];
 
 const INIT: &str = "\
 #!/bin/busybox sh
@@ -62,6 +73,7 @@ impl Stage {
             "root",
             "var/lib",
             "tests",
+            "examples",
         ] {
             fs::create_dir_all(root.join(dir))?;
         }
@@ -74,6 +86,14 @@ impl Stage {
             "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n",
         )?;
         fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
+        for (name, text) in [
+            ("hostname", "guest\n"),
+            ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+            ("resolv.conf", "nameserver 127.0.0.1\n"),
+            ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+        ] {
+            fs::write(root.join("etc").join(name), text)?;
+        }
         let list = Command::new("/bin/busybox").arg("--list").output()?;
         for applet in String::from_utf8_lossy(&list.stdout).lines() {
             symlink("/usr/bin/busybox", root.join("applets").join(applet))?;
@@ -116,6 +136,16 @@ impl Stage {
         Ok(name)
     }
 
+    /// Adds one of [`OWN_PROGRAMS`], which was built beside the test executable `test`.
+    pub(super) fn add_own(&self, test: &Path, (program, to): (&str, &str)) -> Outcome {
+        // target/<triple>/debug/deps/<test>
+        let built = test.ancestors().nth(2).ok_or("a test stands in deps")?.join(program);
+        let name = built.file_name().ok_or("a program has a name")?.to_owned();
+        fs::copy(&built, self.root().join(to).join(name))
+            .map_err(|error| format!("{}: {error}", built.display()))?;
+        Ok(())
+    }
+
     /// The shell script that the guest runs.
     pub(super) fn write_script(&self, script: &str) -> Outcome {
         write_executable(&self.root().join("script"), script)?;
@@ -125,7 +155,7 @@ impl Stage {
     /// Makes the disk image.
     pub(super) fn into_image(self) -> Result<Disk, Box<dyn std::error::Error>> {
         let image = self.dir.path().join("disk.ext4");
-        tool(Command::new("mke2fs").args(["-q", "-t", "ext4", "-d"]).arg(self.root()).arg(&image).arg("2G"))?;
+        tool(Command::new("mke2fs").args(["-q", "-t", "ext4", "-d"]).arg(self.root()).arg(&image).arg("4G"))?;
         Ok(Disk { dir: self.dir, image })
     }
 }
