@@ -25,6 +25,7 @@ const PROGRAMS: &[&str] = &[
     "/usr/bin/strace",
     "/usr/bin/redis-server",
     "/usr/bin/redis-cli",
+    "/usr/bin/perl",
 ];
 
 /// Programs of the workspace that tests start: those that they look for beside themselves, and in `../examples`.

@@ -130,14 +130,14 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row {
         flag: "device",
-        words: &["--device", "/dev/fuse"],
-        look: Look::Inside("stat -c '%F %t %T %a' /dev/fuse; (: </dev/fuse) 2>&1 && echo opened"),
+        words: &["--device", "/dev/kmsg"],
+        look: Look::Inside("stat -c '%F %t %T %a' /dev/kmsg; (: </dev/kmsg) 2>&1 && echo opened"),
         without: Want::Has("No such file"),
-        with: Want::Has("character special file a e5"),
+        with: Want::Has("character special file 1 b"),
     },
     Row {
         flag: "device",
-        words: &["--device", "/dev/fuse:/dev/other:r"],
+        words: &["--cap-add", "SYSLOG", "--device", "/dev/kmsg:/dev/other:r"],
         look: Look::Inside("(: </dev/other) && echo read; (: >/dev/other) 2>/dev/null || echo refused"),
         without: Want::Lacks("read"),
         with: Want::Is("read\nrefused"),

@@ -128,7 +128,7 @@ done
 for path in /proc/sys/kernel/core_pattern /proc/sysrq-trigger /proc/irq/default_smp_affinity; do
     (: >>$path) 2>/dev/null && echo write-$path yes || echo write-$path no
 done
-mknod /node b 7 0 2>/dev/null && { (: </node) 2>/dev/null && echo mknod made, opened || echo mknod made, not opened; } || echo mknod not made
+mknod /node c 1 11 2>/dev/null && { (: </node) 2>/dev/null && echo mknod made, opened || echo mknod made, not opened; } || echo mknod not made
 echo fds $(ls /proc/self/fd | tr '\n' ' ')
 "#;
 
