@@ -57,16 +57,22 @@ pub fn parse(text: &str) -> Option<i32> {
     if let Some((_, number)) = NAMES.iter().find(|(known, _)| *known == name) {
         return Some(*number);
     }
-    let offset = |rest: &str, sign: char| match rest {
-        "" => Some(0),
-        _ => rest.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from),
-    };
     let number = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
         (Some(rest), _) => RTMIN + offset(rest, '+')?,
         (_, Some(rest)) => RTMAX - offset(rest, '-')?,
         _ => return None,
     };
     (RTMIN..=RTMAX).contains(&number).then_some(number)
+}
+
+/// How far from the end of the range: nothing, or a sign and one or two digits.
+fn offset(text: &str, sign: char) -> Option<i32> {
+    if text.is_empty() {
+        return Some(0);
+    }
+    let digits = text.strip_prefix(sign)?;
+    let fine = (1..=2).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if fine { digits.parse().ok() } else { None }
 }
 
 /// Its name with `SIG`; the number for one without a name.
@@ -94,13 +100,29 @@ mod tests {
             ("SIGRTMIN+3", Some(37)),
             ("RTMAX-1", Some(63)),
             ("RTMAX", Some(64)),
+            ("Hup", Some(1)),
+            ("IOT", Some(6)),
+            ("POLL", Some(29)),
+            ("rtmin+30", Some(64)),
             ("RTMIN+31", None),
             ("RTMIN-1", None),
+            ("RTMIN+", None),
+            ("RTMIN++1", None),
+            ("RTMIN+-1", None),
+            ("RTMIN+999999999999", None),
+            ("RTMAX+1", None),
+            ("RTMAX-31", None),
             ("0", None),
             ("65", None),
             ("", None),
             ("SIG", None),
             ("-9", None),
+            ("+9", None),
+            ("9x", None),
+            ("99999999999999", None),
+            ("SIGSIGKILL", None),
+            ("KILLED", None),
+            ("é", None),
             ("FOO", None),
         ] {
             assert_eq!(parse(text), number, "{text:?}");
@@ -110,9 +132,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_signal_or_none(text in any::<String>()) {
-            if let Some(number) = parse(&text) {
-                prop_assert!((1..=64).contains(&number));
+        fn any_text_is_a_signal_or_none(text in any::<String>(), name in "(SIG)?(RTM(IN|AX)[+-]?)?[0-9]{0,12}") {
+            for text in [text, name] {
+                prop_assert!(parse(&text).is_none_or(|number| (1..=64).contains(&number)));
             }
         }
     }

@@ -11,7 +11,6 @@ mod namespaces;
 mod resources;
 mod restart;
 mod security;
-pub(crate) mod signal;
 pub(crate) mod size;
 
 use std::fs::File;
@@ -469,7 +468,7 @@ fn working_dir(text: &str) -> Parsed<String> {
 }
 
 fn stop_signal(text: &str) -> Parsed<i32> {
-    signal::parse(text).ok_or_else(|| format!("invalid signal: {text}"))
+    engine::signal::parse(text).ok_or_else(|| format!("invalid signal: {text}"))
 }
 
 fn cgroup_parent(text: &str) -> Parsed<String> {
