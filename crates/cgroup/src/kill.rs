@@ -32,17 +32,19 @@ impl Cgroup {
         self.set_frozen(false)
     }
 
-    /// Whether the processes are frozen, or about to be.
+    /// Whether the processes are frozen, or about to be; a cgroup that is removed meanwhile has none.
     ///
     /// # Errors
     /// [`Error::System`].
     pub fn is_frozen(&self) -> Result<bool> {
-        if let Some(dir) = self.v2() {
-            return Ok(dir.read(self.path(), "cgroup.freeze")?.trim() == "1");
-        }
-        match self.v1("freezer") {
-            Some(dir) => Ok(dir.read(self.path(), "freezer.state")?.trim() != "THAWED"),
-            None => Ok(false),
+        let state = match (self.v2(), self.v1("freezer")) {
+            (Some(dir), _) => dir.read(self.path(), "cgroup.freeze").map(|state| state.trim() == "1"),
+            (None, Some(dir)) => dir.read(self.path(), "freezer.state").map(|state| state.trim() != "THAWED"),
+            (None, None) => Ok(false),
+        };
+        match state {
+            Err(Error::System { errno: Errno::NODEV | Errno::NOENT, .. }) => Ok(false),
+            state => state,
         }
     }
 

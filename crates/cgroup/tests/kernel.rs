@@ -51,7 +51,9 @@ impl Drop for Group {
         if !std::thread::panicking() {
             killed.unwrap();
             removed.unwrap();
-            assert!(Cgroup::open(&Host::probe().unwrap(), &self.1).unwrap().is_gone());
+            let gone = Cgroup::open(&Host::probe().unwrap(), &self.1).unwrap();
+            assert!(gone.is_gone());
+            assert!(!gone.is_frozen().unwrap());
         }
     }
 }
