@@ -386,8 +386,10 @@ fn an_exec_is_detached_from() {
 }
 
 /// Signals go to a process, to whichever of its threads does not block them; so these tests are processes of one thread.
+/// They ignore none, whatever the tests were started with: nohup(1), or `&` in a script.
 fn alone(body: fn()) {
     let child = linux::fork(|| {
+        signals::reset_all().unwrap();
         body();
         0
     });
