@@ -336,6 +336,7 @@ impl Engine {
             cgroup,
             controllers: oci::controllers(spec, has_v2),
             join: joins(spec),
+            default_filter: oci::default_filter(&spec.security)?,
             seccomp_cache: Some(self.seccomp_cache()?),
             cleanup: self.cleanup_command(id)?,
         };

@@ -58,6 +58,9 @@ pub struct Task {
     /// Namespaces shared with other containers; resolved to their init process at each start.
     #[serde(default)]
     pub join: Vec<Join>,
+    /// The built-in system call filter; none where `config.json` has one of its own, or the container has none.
+    #[serde(default)]
+    pub default_filter: Option<seccomp::ProfileSet>,
     /// Directory of compiled seccomp programs; none compiles each time.
     #[serde(default)]
     pub seccomp_cache: Option<PathBuf>,

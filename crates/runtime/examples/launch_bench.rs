@@ -53,6 +53,7 @@ fn main() {
             parent: Parent::Caller,
             cgroup_default,
             controllers: cgroup::Controllers::All,
+            default_filter: None,
             seccomp_cache: Some(&cache),
             keep_fds: 0,
             no_pivot: false,

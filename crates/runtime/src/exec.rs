@@ -10,12 +10,13 @@ use std::path::Path;
 
 use linux::descriptor::{StdStream, redirect};
 use linux::{Clone3, Namespaces, PidFd, RootDir, SeqSocket};
-use oci_spec::runtime::{LinuxSeccomp, Process};
+use oci_spec::runtime::Process;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, Signal};
 use rustix::pty::OpenptFlags;
 
+use crate::filter::Filter;
 use crate::idmap;
 use crate::launch::{Launched, Parent, Stdio};
 use crate::plan::ProcessPlan;
@@ -37,7 +38,7 @@ pub struct ExecRequest<'a> {
     /// The process, with everything that it is given.
     pub process: Process,
     /// The container's system call filter, loaded for this process too.
-    pub seccomp: Option<&'a LinuxSeccomp>,
+    pub filter: Option<Filter<'a>>,
     /// Docker's user, resolved inside the container; overrides `process.user`.
     pub user: Option<String>,
     /// The standard streams.
@@ -65,10 +66,8 @@ pub(crate) fn exec_in(state: &State, alive: &Alive, request: ExecRequest<'_>) ->
     let plan = ProcessPlan::new(&request.process, None, &mut warnings)?;
     let Alive { init, cgroup } = alive;
     let kinds = other_namespaces(state.pid)?;
-    let filter = match request.seccomp {
-        Some(profile) => Some(crate::filter::prepare(profile, request.seccomp_cache)?),
-        None => None,
-    };
+    let filter = request.filter.map(|filter| crate::filter::prepare(&filter, request.seccomp_cache));
+    let filter = filter.transpose()?;
     let stdio = match request.stdio {
         Stdio::Fds { stdin, stdout, stderr } => Some([stdin, stdout, stderr]),
         Stdio::Inherit | Stdio::Terminal => None,

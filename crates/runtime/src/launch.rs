@@ -9,6 +9,7 @@ use linux::{Clone3, Namespaces, PidFd, SeqSocket};
 use oci_spec::runtime::Spec;
 use rustix::io::Errno;
 use rustix::process::Pid;
+use seccomp::ProfileSet;
 
 use crate::hooks;
 use crate::idmap::{lift_limits, write_maps};
@@ -47,6 +48,8 @@ pub struct Launch<'a> {
     pub cgroup_default: Option<String>,
     /// Which cgroup hierarchies it is made in.
     pub controllers: Controllers,
+    /// The system call filter where the configuration has none.
+    pub default_filter: Option<ProfileSet>,
     /// A private directory of compiled system call filters.
     pub seccomp_cache: Option<&'a Path>,
     /// How many descriptors after the standard streams are handed on (`--preserve-fds`).

@@ -3,7 +3,7 @@
 
 mod error;
 mod exec;
-pub mod filter;
+mod filter;
 mod hooks;
 mod idmap;
 mod init;
@@ -19,6 +19,7 @@ pub mod verbs;
 
 pub use error::{Error, Result};
 pub use exec::{ExecRequest, exec};
+pub use filter::Filter;
 pub use launch::{Launch, Launched, Parent, Root, Start, Stdio, launch};
 pub use overlay::Overlay;
 pub use plan::Plan;

@@ -9,6 +9,7 @@ use linux::{MountAttr, MountFd, Namespaces, Propagation};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::filter::Filter;
 use crate::hooks;
 use crate::idmap::{self, UserNamespaces};
 use crate::init::{Join, Nodes, Prepared, open_host};
@@ -24,12 +25,11 @@ pub(crate) fn prepare(
     of_cgroup: bool,
     report: &mut Reporter<'_>,
 ) -> Result<Prepared> {
-    let filter = match request.spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()) {
-        Some(profile) => Some(
-            report.timed(Step::CompileSeccomp, || crate::filter::prepare(profile, request.seccomp_cache))?,
-        ),
-        None => None,
-    };
+    let filter = Filter::of(&request.spec, request.default_filter)
+        .map(|filter| {
+            report.timed(Step::CompileSeccomp, || crate::filter::prepare(&filter, request.seccomp_cache))
+        })
+        .transpose()?;
     let mut spaces = UserNamespaces::new(&plan.namespaces)
         .map_err(|cause| Error::from(failure(Step::IdMaps(&plan.namespaces.maps), cause)))?;
     let joins = open_joins(plan, report)?;

@@ -120,7 +120,7 @@ fn exec(
         let (stdout, stderr) = (write.try_clone().unwrap(), write.try_clone().unwrap());
         let mut request = ExecRequest {
             process,
-            seccomp: None,
+            filter: None,
             user: None,
             stdio: Stdio::Fds { stdin: null(), stdout, stderr },
             parent: Parent::Caller,

@@ -18,8 +18,12 @@ use std::collections::BTreeSet;
 use crate::Arch;
 use crate::profile::{Action, Condition, Op, Profile, Rule};
 
+/// Version of what [`default_profile`] returns for the same arguments; part of a cached program's name.
+pub(crate) const DEFAULTS_VERSION: u32 = 1;
+
 /// Which default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ProfileSet {
     /// This project's.
     Sampan,
@@ -232,6 +236,27 @@ mod tests {
     fn count(profile: &Profile, action: Action) -> usize {
         let plain = |rule: &&Rule| rule.action == action && rule.conditions.is_empty();
         profile.rules.iter().filter(plain).map(|rule| rule.names.len()).sum()
+    }
+
+    /// A program that is cached under its request's name must not outlive a change of what the request means.
+    #[test]
+    fn a_change_of_the_profiles_is_a_change_of_their_version() {
+        use sha2::{Digest, Sha256};
+        let mut hash = Sha256::new();
+        let all: BTreeSet<String> = ALLOWED_WITH.iter().map(|(cap, _)| (*cap).to_owned()).collect();
+        for set in [ProfileSet::Docker, ProfileSet::Sampan] {
+            for arch in [Arch::X86_64, Arch::Aarch64] {
+                for caps in [&BTreeSet::new(), &all] {
+                    hash.update(default_profile(caps, set, arch).canonical());
+                }
+            }
+        }
+        let first = hash.finalize()[..4].try_into().map(u32::from_be_bytes).unwrap();
+        assert_eq!(
+            (DEFAULTS_VERSION, first),
+            (1, 0x34b5_96d0),
+            "raise DEFAULTS_VERSION and write down {first:#x}"
+        );
     }
 
     #[test]

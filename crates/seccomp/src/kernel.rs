@@ -70,6 +70,11 @@ impl KernelSupport {
         }
     }
 
+    /// The machine.
+    pub(crate) fn native(&self) -> Arch {
+        self.native
+    }
+
     /// Bytes that identify this support in a cache key.
     pub(crate) fn identity(&self) -> [u8; 8] {
         let mut bytes = [0; 8];

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use seccomp::{Action, Arch, Cache, KernelSupport, Profile, ProfileSet, default_profile};
+use seccomp::{Action, Arch, Cache, KernelSupport, Profile, ProfileSet, compile, default_profile};
 
 fn open(path: &Path) -> Cache {
     Cache::new(fs::File::open(path).unwrap().into())
@@ -29,6 +29,27 @@ fn compiles_once_and_reads_after() {
     assert!(second.hit);
     assert_eq!(first.program, second.program);
     assert_eq!(files(dir.path()), [format!("{}.bpf", Cache::key(&profile(), &kernel))]);
+}
+
+#[test]
+fn a_default_profile_is_known_by_what_it_is_made_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cache, kernel) = (open(dir.path()), KernelSupport::full(Arch::X86_64));
+    let admin = BTreeSet::from(["CAP_SYS_ADMIN".to_owned()]);
+    for (caps, set) in [
+        (&BTreeSet::new(), ProfileSet::Sampan),
+        (&BTreeSet::new(), ProfileSet::Docker),
+        (&admin, ProfileSet::Sampan),
+        (&admin, ProfileSet::Docker),
+    ] {
+        let first = cache.get_or_compile_default(caps, set, &kernel).unwrap();
+        assert!(!first.hit && first.unsaved.is_none());
+        assert_eq!(first.program, compile(&default_profile(caps, set, Arch::X86_64), &kernel).unwrap());
+        let second = cache.get_or_compile_default(caps, set, &kernel).unwrap();
+        assert!(second.hit);
+        assert_eq!(first.program, second.program);
+    }
+    assert_eq!(files(dir.path()).len(), 4);
 }
 
 #[test]

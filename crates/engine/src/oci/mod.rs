@@ -17,6 +17,7 @@ use crate::{ContainerId, Error, Result};
 pub(crate) use mounts::{ReadyMount, ReadySource};
 pub(crate) use process::{Merged, merge, set_env};
 pub(crate) use resources::controllers;
+pub(crate) use security::default_filter;
 
 /// First host id of the range that a container with users of its own gets: far above what people, distributions and
 /// `/etc/subuid` hand out by default, and below the ids that need 32 signed bits.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use linux::CapSet;
 use oci_spec::runtime::LinuxSeccomp;
-use seccomp::{Arch, DockerProfile, KernelVersion, ProfileSet, default_profile};
+use seccomp::{Arch, DockerProfile, KernelVersion, ProfileSet};
 use serde_json::Value;
 
 use crate::spec::{Profile, SeccompSpec, Security};
@@ -109,29 +109,29 @@ fn capability(name: &str) -> Result<CapSet> {
         .ok_or_else(|| Error::invalid("capability", name, "the kernel has none of this name"))
 }
 
-/// The filter in OCI's form; none for no filter.
+fn native() -> Result<Arch> {
+    Arch::NATIVE.ok_or_else(|| Error::Unsupported {
+        what: "a system call filter".into(),
+        why: "its tables do not know this machine; use --security-opt seccomp=unconfined".into(),
+    })
+}
+
+/// The built-in filter; none for no filter, and where the user has brought one.
+pub(crate) fn default_filter(security: &Security) -> Result<Option<ProfileSet>> {
+    if security.seccomp != SeccompSpec::Default || security.privileged {
+        return Ok(None);
+    }
+    native()?;
+    let docker = security.profile == Profile::Docker;
+    Ok(Some(if docker { ProfileSet::Docker } else { ProfileSet::Sampan }))
+}
+
+/// The user's own filter, in OCI's form.
 pub(super) fn filter(security: &Security, caps: CapSet) -> Result<Option<Value>> {
-    let arch = Arch::NATIVE;
+    let SeccompSpec::Custom(text) = &security.seccomp else { return Ok(None) };
     let names: BTreeSet<String> = caps.names().into_iter().collect();
-    let profile = match (&security.seccomp, arch) {
-        (SeccompSpec::Unconfined, _) => return Ok(None),
-        (SeccompSpec::Default, _) if security.privileged => return Ok(None),
-        (_, None) => {
-            return Err(Error::Unsupported {
-                what: "a system call filter".into(),
-                why: "its tables do not know this machine; use --security-opt seccomp=unconfined".into(),
-            });
-        }
-        (SeccompSpec::Default, Some(arch)) => {
-            let set =
-                if security.profile == Profile::Docker { ProfileSet::Docker } else { ProfileSet::Sampan };
-            default_profile(&names, set, arch)
-        }
-        (SeccompSpec::Custom(text), Some(arch)) => {
-            let kernel = KernelVersion::running().unwrap_or(KernelVersion { version: 5, major: 15 });
-            DockerProfile::parse(text.as_bytes())?.resolve(&names, arch, kernel)?
-        }
-    };
+    let kernel = KernelVersion::running().unwrap_or(KernelVersion { version: 5, major: 15 });
+    let profile = DockerProfile::parse(text.as_bytes())?.resolve(&names, native()?, kernel)?;
     let oci = LinuxSeccomp::try_from(&profile)?;
     serde_json::to_value(oci).map(Some).map_err(|error| Error::Request(error.to_string()))
 }

@@ -55,6 +55,7 @@ pub(super) fn container(monitor: &Monitor, socket: &SeqSocket, job: ContainerJob
         parent: runtime::Parent::Sibling,
         cgroup_default: Some(task.cgroup.clone()),
         controllers: task.controllers.clone(),
+        default_filter: task.default_filter,
         seccomp_cache: task.seccomp_cache.as_deref(),
         keep_fds: 0,
         no_pivot: false,
@@ -130,7 +131,7 @@ pub(super) fn exec(monitor: &Monitor, job: ExecJob<'_>) -> Result<Work, Failure>
     let (state, spec, process, stdio) = prepared;
     let request = runtime::ExecRequest {
         process,
-        seccomp: spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()),
+        filter: runtime::Filter::of(&spec, monitor.task.default_filter),
         user: job.user,
         stdio,
         parent: runtime::Parent::Sibling,

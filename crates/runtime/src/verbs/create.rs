@@ -152,6 +152,7 @@ fn fill(
         parent: Parent::Caller,
         cgroup_default: Some(cgroup.to_string()),
         controllers: Controllers::All,
+        default_filter: None,
         seccomp_cache: cache.as_deref(),
         keep_fds: request.preserve_fds,
         no_pivot: request.no_pivot,

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::create::check_console;
 use super::{CONFIG, console, file_error, parse_spec, read_bounded, seccomp_cache, write_atomically};
 use crate::exec::ExecRequest;
+use crate::filter::Filter;
 use crate::launch::{Parent, Stdio};
 use crate::state::{StateDir, Status};
 use crate::{Error, Result};
@@ -82,11 +83,11 @@ pub fn exec(request: &Exec) -> Result<(i32, Vec<String>)> {
     }
     let terminal = process.terminal().unwrap_or(false);
     check_console(request.console_socket.as_deref(), terminal, request.detach)?;
-    let seccomp = spec.linux().as_ref().and_then(|l| l.seccomp().as_ref());
-    let cache = seccomp.and_then(|_| seccomp_cache(&request.root));
+    let filter = Filter::of(&spec, None);
+    let cache = filter.as_ref().and_then(|_| seccomp_cache(&request.root));
     let wanted = ExecRequest {
         process,
-        seccomp,
+        filter,
         user: None,
         stdio: Stdio::Inherit,
         parent: Parent::Caller,

@@ -99,6 +99,7 @@ pub(crate) fn request<'a>(spec: Spec, dir: &'a Path, stdio: Stdio) -> Launch<'a>
         parent: Parent::Caller,
         cgroup_default: None,
         controllers: Default::default(),
+        default_filter: None,
         seccomp_cache: None,
         keep_fds: 0,
         no_pivot: false,
