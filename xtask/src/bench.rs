@@ -1,9 +1,10 @@
 //! `cargo xtask bench run`: our commands beside the peers that are installed, interleaved in one run.
 //!
-//! Each round runs every contender once, so that a noisy minute hits all of them. The table shows medians, the 10th and
+//! Each round runs every contender once unmeasured and once measured, so that a noisy minute hits all of them. The table shows medians, the 10th and
 //! 90th percentile, the ratio to ours, and the peak resident memory of the commands.
 
 mod contender;
+mod disk;
 mod engines;
 mod floor;
 mod groups;
@@ -14,6 +15,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::Outcome;
+use disk::Disk;
 use engines::Engines;
 use groups::Group;
 use room::Rooms;
@@ -26,9 +28,11 @@ pub(crate) fn run(args: &[&str]) -> Outcome {
         [rounds, more @ ..] => (rounds.parse()?, more),
     };
     let scratch = tempfile::Builder::new().prefix("sampan-bench-").tempdir()?;
+    // Before the rooms, which see the mounts of their beginning.
+    let disk = Disk::mount(scratch.path())?;
     let mut rooms = Rooms::open(scratch.path())?;
     let mut groups = groups::runtimes(scratch.path(), more)?;
-    let mut engines = Engines::prepare(scratch.path())?;
+    let mut engines = Engines::prepare(scratch.path(), &disk)?;
     groups.append(&mut engines.groups);
     let outcome = groups.iter_mut().try_for_each(|group| measure(group, rounds, &mut rooms));
     engines.clean_up();

@@ -74,7 +74,7 @@ impl Engine {
         spec: ContainerSpec,
         explain: Option<&mut dyn FnMut(StepReport)>,
     ) -> Result<Created> {
-        self.make(spec, &mut Explain(explain), |_, _| Ok(())).map(|(created, ())| created)
+        self.make(spec, &mut Explain(explain), |_, _, _| Ok(())).map(|(created, ())| created)
     }
 
     /// [`Engine::create`], and a conversation with the container's monitor, which starts while the container is made and
@@ -87,9 +87,10 @@ impl Engine {
         spec: ContainerSpec,
         explain: Option<&mut dyn FnMut(StepReport)>,
     ) -> Result<(Created, Session)> {
-        self.make(spec, &mut Explain(explain), |id, explain| {
+        self.make(spec, &mut Explain(explain), |id, spec, explain| {
+            let network = oci::own_network(spec) && !oci::own_users(spec);
             let words = || ("start the container's monitor".into(), "posix_spawn", String::new());
-            explain.step(words, || self.launch_monitor(id, false, true))
+            explain.step(words, || self.launch_early_monitor(id, network))
         })
     }
 
@@ -98,7 +99,7 @@ impl Engine {
         &self,
         mut spec: ContainerSpec,
         explain: &mut Explain<'_>,
-        begun: impl FnOnce(&ContainerId, &mut Explain<'_>) -> Result<T>,
+        begun: impl FnOnce(&ContainerId, &ContainerSpec, &mut Explain<'_>) -> Result<T>,
     ) -> Result<(Created, T)> {
         oci::check(&spec)?;
         let images = self.images()?;
@@ -110,7 +111,7 @@ impl Engine {
         )?;
         self.name_others(&mut spec)?;
         let id = ContainerId::random()?;
-        let begun = begun(&id, explain)?;
+        let begun = begun(&id, &spec, explain)?;
         let mut making = self.begin(&id)?;
         let overlay = explain.step(
             || {

@@ -87,7 +87,7 @@ impl Engine {
     }
 
     fn spawn(&self, id: &ContainerId, adopt: bool) -> Result<Session> {
-        let mut session = self.launch_monitor(id, adopt, false)?;
+        let mut session = self.launch_monitor(id, |spawn| Spawn { adopt, ..spawn })?;
         // It answers once it has the lock, or says that it could not get it.
         match session.send(&monitor::Request::Status, &[]) {
             // It has left already, and has said why.
@@ -102,9 +102,16 @@ impl Engine {
         }
     }
 
-    pub(crate) fn launch_monitor(&self, id: &ContainerId, adopt: bool, early: bool) -> Result<Session> {
+    /// A monitor that has time until its container is made; `network` has it make a network namespace meanwhile.
+    pub(crate) fn launch_early_monitor(&self, id: &ContainerId, network: bool) -> Result<Session> {
+        self.launch_monitor(id, |spawn| Spawn { early: true, network, ..spawn })
+    }
+
+    fn launch_monitor(&self, id: &ContainerId, how: impl FnOnce(Spawn<'_>) -> Spawn<'_>) -> Result<Session> {
         let (program, data, run) = (self.runtime()?, self.data_of(id), self.run_of(id));
-        let spawn = Spawn { program: &program, data: &data, run: &run, adopt, early };
+        let spawn =
+            Spawn { program: &program, data: &data, run: &run, adopt: false, early: false, network: false };
+        let spawn = how(spawn);
         let (session, child) = client::spawn(spawn)?;
         // It outlives this process; init reaps it.
         drop(child);

@@ -32,7 +32,7 @@ pub use clone::{Clone3, exit_now, fork};
 pub use error::{Error, Result};
 pub use exec::{CStrings, execve, execve_fd};
 pub use mount::{FsContext, MountAttr, MountFd, Propagation};
-pub use namespace::{Namespaces, kind_of, owner_of, setns, unshare};
+pub use namespace::{Namespaces, kind_of, make_empty, owner_of, setns, unshare};
 pub use pidfd::{PidFd, PidInfo, WaitStatusCode};
 pub use root_dir::RootDir;
 pub use socket::{MAX_FDS, Received, SeqSocket};

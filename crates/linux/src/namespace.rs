@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::syscall::check;
@@ -112,6 +113,24 @@ pub fn unshare(kinds: Namespaces) -> Result<()> {
     Ok(())
 }
 
+/// Makes a namespace of one kind that nobody is in, and returns its file. The calling process is in it for a moment, so it
+/// must have one thread, and nothing open that the moment would matter to.
+///
+/// # Errors
+/// As [`unshare`] and [`setns`]; `ENOENT` without `/proc`. An error of the way back leaves the caller in the new one.
+pub fn make_empty(kind: Namespaces) -> Result<OwnedFd> {
+    let path = format!("/proc/thread-self/ns/{}", kind.file_name().unwrap_or_default());
+    let open = || {
+        rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Error::on("open", path.as_str(), errno))
+    };
+    let own = open()?;
+    unshare(kind)?;
+    let made = open();
+    setns(own, kind)?;
+    made
+}
+
 /// The kind of namespace that an nsfs file stands for (`NS_GET_NSTYPE`).
 ///
 /// # Errors
@@ -168,6 +187,24 @@ mod tests {
         assert_eq!(kind_of(owner_of(&file).unwrap()).unwrap(), Namespaces::USER);
         let file = std::fs::File::open("/").unwrap();
         assert_eq!(owner_of(&file).unwrap_err().errno, Errno::NOTTY);
+    }
+
+    #[test]
+    fn an_empty_one_is_made_and_left() {
+        // In a process of its own, with one thread.
+        let pid = crate::fork(|| {
+            let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+            let made = make_empty(Namespaces::NET).unwrap();
+            let name = std::fs::read_link(format!("/proc/self/fd/{}", made.as_raw_fd())).unwrap();
+            assert_eq!(kind_of(&made).unwrap(), Namespaces::NET);
+            assert_ne!(name, own);
+            assert_eq!(std::fs::read_link("/proc/self/ns/net").unwrap(), own);
+            setns(&made, Namespaces::NET).unwrap();
+            assert_eq!(std::fs::read_link("/proc/self/ns/net").unwrap(), name);
+            0
+        });
+        let ended = rustix::process::waitpid(Some(pid.unwrap()), rustix::process::WaitOptions::empty());
+        assert_eq!(ended.unwrap().unwrap().1.exit_status(), Some(0));
     }
 
     #[test]

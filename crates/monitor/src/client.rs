@@ -33,6 +33,8 @@ pub struct Spawn<'a> {
     /// Look at the container only when the first request comes, and end if none does: the container may be made
     /// meanwhile.
     pub early: bool,
+    /// Make a network namespace for it meanwhile.
+    pub network: bool,
 }
 
 /// Starts a monitor with a session of its own, without waiting for it: requests may be sent at once. When another
@@ -58,6 +60,9 @@ pub fn spawn(spawn: Spawn<'_>) -> Result<(Session, Child)> {
     }
     if spawn.early {
         command.arg("--early");
+    }
+    if spawn.network {
+        command.arg("--network");
     }
     command.env_clear().stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::null());
     let child =

@@ -52,6 +52,8 @@ fn main() {
             start: Start::Now,
             parent: Parent::Caller,
             cgroup_default,
+            host: None,
+            network: None,
             controllers: cgroup::Controllers::All,
             default_filter: None,
             seccomp_cache: Some(&cache),

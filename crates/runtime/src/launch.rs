@@ -46,6 +46,11 @@ pub struct Launch<'a> {
     pub parent: Parent,
     /// The cgroup where the configuration names none; without this and `linux.cgroupsPath` the caller's is kept.
     pub cgroup_default: Option<String>,
+    /// The host's cgroup hierarchies, where they are known already.
+    pub host: Option<Host>,
+    /// A network namespace that nobody is in, to be used in the place of a new one: making one takes longer than everything
+    /// else that `clone3` does, and a caller may have time for it before. Unused, it is closed.
+    pub network: Option<OwnedFd>,
     /// Which cgroup hierarchies it is made in.
     pub controllers: Controllers,
     /// The system call filter where the configuration has none.
@@ -128,18 +133,13 @@ pub struct Launched {
 /// # Errors
 /// [`Error::Spec`] before anything is touched, [`Error::Step`] naming the step, [`Error::Exec`] when the program cannot
 /// be executed, [`Error::Hook`].
-pub fn launch(request: Launch<'_>) -> Result<Launched> {
-    launch_on(None, request)
-}
-
-/// As [`launch`], with the host's hierarchies where they are known already.
-pub(crate) fn launch_on(host: Option<Host>, mut request: Launch<'_>) -> Result<Launched> {
+pub fn launch(mut request: Launch<'_>) -> Result<Launched> {
     let mut report = Reporter::local(request.explain.take());
     let mut plan = Plan::new(&request.spec)?;
     for text in std::mem::take(&mut plan.warnings) {
         report.warn(text);
     }
-    let place = Place::find(host, &request, &mut plan)?;
+    let place = Place::find(&mut request, &mut plan)?;
     let prepared = prepare(&mut request, &plan, place.is_some(), &mut report)?;
     let cgroup = place.as_ref().map(|place| place.begin(&mut report)).transpose()?;
     let mut creation = Creation { cgroup, child: None, terminal: None };
@@ -179,11 +179,11 @@ struct Place {
 }
 
 impl Place {
-    fn find(host: Option<Host>, request: &Launch<'_>, plan: &mut Plan) -> Result<Option<Place>> {
+    fn find(request: &mut Launch<'_>, plan: &mut Plan) -> Result<Option<Place>> {
         let asked = plan.cgroup_path.as_deref().and_then(Path::to_str);
         let Some(default) = asked.or(request.cgroup_default.as_deref()) else { return Ok(None) };
         let path = CgroupPath::from_spec(asked, default)?;
-        let host = host.map_or_else(Host::probe, Ok)?;
+        let host = request.host.take().map_or_else(Host::probe, Ok)?;
         let limits = std::mem::take(&mut plan.limits);
         Ok(Some(Place { host, path, controllers: request.controllers.clone(), limits }))
     }
@@ -269,6 +269,9 @@ impl Creation {
         // The root of a cgroup namespace is the cgroup of its maker: init makes it once it is in its cgroup. A time
         // namespace with offsets is made by init too: they are settable only before anybody is in it.
         namespaces = namespaces.without(Namespaces::CGROUP);
+        if prepared.network.is_some() {
+            namespaces = namespaces.without(Namespaces::NET);
+        }
         if !plan.namespaces.time_offsets.is_empty() {
             namespaces = namespaces.without(Namespaces::TIME);
         }

@@ -67,6 +67,11 @@ pub(crate) fn prepare(
         nodes,
         host_null,
         joins,
+        // One that is to belong to a user namespace is made with it.
+        network: request
+            .network
+            .take()
+            .filter(|_| plan.namespaces.new.contains(Namespaces::NET) && !plan.namespaces.user()),
         in_cgroup: false,
         controllers: if of_cgroup { request.controllers.clone() } else { Controllers::All },
         wait_for_go: of_cgroup || plan.namespaces.user(),

@@ -47,6 +47,8 @@ pub enum Step<'a> {
     Hooks(&'static str),
     /// Enter a namespace by path.
     JoinNamespace(Namespaces, &'a Path),
+    /// Enter the network namespace that was made for the container before.
+    OwnNetwork,
     /// Become root inside the user namespace.
     BecomeRoot,
     /// Move into the container's cgroup.
@@ -145,6 +147,7 @@ impl Step<'_> {
             Self::JoinNamespace(kind, path) => {
                 format!("join the {} namespace {}", kind.file_name().unwrap_or("?"), path.display())
             }
+            Self::OwnNetwork => "enter the network namespace that was made for it meanwhile".into(),
             Self::BecomeRoot => "become root inside the user namespace".into(),
             Self::JoinCgroup(_) => "move into the container's cgroup".into(),
             Self::CgroupNamespace => "make its cgroup the visible root of cgroups".into(),
@@ -206,6 +209,7 @@ impl Step<'_> {
             Self::IdMaps(_) => "write(/proc/PID/uid_map), write(/proc/PID/gid_map)",
             Self::Hooks(_) => "fork, execve",
             Self::JoinNamespace(..) => "setns",
+            Self::OwnNetwork => "unshare(CLONE_NEWNET), setns",
             Self::BecomeRoot => "setresgid(0, 0, 0), setresuid(0, 0, 0)",
             Self::JoinCgroup(_) => "write(tasks, 0)",
             Self::CgroupNamespace => "unshare(CLONE_NEWCGROUP)",
@@ -273,6 +277,7 @@ impl Step<'_> {
             Self::JoinNamespace(kind, path) => {
                 format!("nsenter --{}={}", long_option(kind.file_name().unwrap_or("?")), path.display())
             }
+            Self::OwnNetwork => "unshare --net".into(),
             Self::JoinCgroup(path) => {
                 format!("echo $$ | tee /sys/fs/cgroup/*{}/cgroup.procs", path.display())
             }

@@ -338,6 +338,35 @@ fn hooks_run_in_their_places_and_stop_a_start() {
 }
 
 #[test]
+fn a_network_made_before_is_used_where_one_of_its_own_is_wanted() {
+    use std::os::fd::AsRawFd;
+    let mut bundle = Bundle::new();
+    let script = "ls -l /proc/self/ns/net | grep -o 'net:.*'; grep -c : /proc/net/dev; ls /proc/self/fd";
+    bundle.spec["process"]["args"] = json!(["sh", "-c", script]);
+    let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+    for (wanted, expected) in [(true, true), (false, false)] {
+        if !wanted {
+            let spaces = bundle.spec["linux"]["namespaces"].as_array_mut().unwrap();
+            spaces.retain(|space| space["type"] != "network");
+        }
+        // In the forked child that launches, which has one thread.
+        let out = bundle.run(|launch| {
+            let made = linux::make_empty(linux::Namespaces::NET).unwrap();
+            let name = std::fs::read_link(format!("/proc/self/fd/{}", made.as_raw_fd())).unwrap();
+            std::fs::write(launch.bundle.join("made"), name.to_str().unwrap()).unwrap();
+            launch.network = Some(made);
+        });
+        let made = std::fs::read_to_string(bundle.dir.path().join("made")).unwrap();
+        let name = if expected { made.as_str() } else { own.to_str().unwrap() };
+        assert!(out.output.starts_with(&format!("{name}\n")), "{out:?}");
+        assert!(out.output.ends_with("\n0\n1\n2\n3\n"), "nothing of it stays open: {out:?}");
+        if expected {
+            assert!(out.output.contains("\n1\n0\n"), "only the loopback interface: {out:?}");
+        }
+    }
+}
+
+#[test]
 fn a_filter_is_loaded_with_and_without_new_privileges() {
     let mut bundle = Bundle::new();
     bundle.spec["linux"]["seccomp"] = json!({

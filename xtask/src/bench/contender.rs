@@ -47,9 +47,13 @@ impl Contender {
         self
     }
 
-    /// Runs the steps once and keeps their time.
+    /// Runs the steps twice and keeps the second time. The first run meets what the contender before has left: caches that
+    /// hold its things, and namespaces and cgroups that the kernel still takes down behind it.
     pub(super) fn round(&mut self, rooms: &mut Rooms) -> Outcome {
         let room = rooms.get(self.place);
+        for step in &self.steps {
+            room.run(step)?;
+        }
         let mut took = Duration::ZERO;
         for step in &self.steps {
             took += room.run(step)?;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::contender::Contender;
+use super::disk::Disk;
 use super::groups::{Group, Made, installed, release, text};
 use super::room::{Place, once};
 
@@ -19,30 +20,33 @@ const NO_FLAGS: (&[&str], Place) = (&[], Place::Host);
 /// The engines that are here, and what is to be undone at the end.
 pub(super) struct Engines {
     pub(super) groups: Vec<Group>,
-    images_in: Vec<&'static str>,
+    images_in: Vec<Vec<String>>,
 }
 
 impl Engines {
-    /// Makes a tarball of busybox and gives it to ours, in directories of its own, and to podman and a running docker.
-    pub(super) fn prepare(scratch: &Path) -> Made<Engines> {
+    /// Makes a tarball of busybox and gives it to ours and podman, on a disk made for them, and to a running docker.
+    pub(super) fn prepare(scratch: &Path, disk: &Disk) -> Made<Engines> {
         let tarball = text(&scratch.join("image.tar"))?;
         let rootfs = text(&scratch.join("bundle/rootfs"))?;
         once(&["tar", "-C", &rootfs, "-cf", &tarball, "."])?;
-        let mut engines = Engines { groups: Vec::new(), images_in: Vec::new() };
         let mut callers = Vec::new();
-        match ours(scratch, &tarball) {
+        let mut images_in = Vec::new();
+        match ours(disk, &tarball) {
             Ok(words) => callers.push(("sampan", words)),
             Err(error) => eprintln!("sampan does not run here: {error}"),
         }
         for name in ["podman", "docker"].into_iter().filter(|name| answers(name)) {
-            match once(&[name, "import", &tarball, IMAGE]) {
+            let words = if name == "podman" { podman(disk)? } else { vec![name.to_owned()] };
+            let import = words.iter().map(String::as_str).chain(["import", &tarball, IMAGE]);
+            match once(&import.collect::<Vec<_>>()) {
                 Ok(()) => {
-                    engines.images_in.push(name);
-                    callers.push((name, vec![name.to_owned()]));
+                    images_in.push(words.clone());
+                    callers.push((name, words));
                 }
                 Err(error) => eprintln!("{name} does not run here: {error}"),
             }
         }
+        let mut groups = Vec::new();
         for (name, network) in
             [("engine run --rm, no network", "none"), ("engine run --rm, host's network", "host")]
         {
@@ -54,27 +58,34 @@ impl Engines {
                 Contender::new(name, &[&words]).at(place)
             });
             let contenders: Vec<Contender> = contenders.collect();
-            engines.groups.push(Group { name, base: "sampan".into(), contenders });
+            groups.push(Group { name, base: "sampan".into(), contenders });
         }
-        Ok(engines)
+        Ok(Engines { groups, images_in })
     }
 
     /// Takes the image away again from engines that keep it.
     pub(super) fn clean_up(&self) {
-        for name in &self.images_in {
-            if let Err(error) = once(&[name, "rmi", "--force", IMAGE]) {
+        for words in &self.images_in {
+            let remove = words.iter().map(String::as_str).chain(["rmi", "--force", IMAGE]);
+            if let Err(error) = once(&remove.collect::<Vec<_>>()) {
                 eprintln!("{error}");
             }
         }
     }
 }
 
-/// Our command line with its directories below the scratch directory, and the image in them. The two binaries are built
-/// into one directory, where the one finds the other.
-fn ours(scratch: &Path, tarball: &str) -> Made<Vec<String>> {
+/// podman with its directories on that disk.
+fn podman(disk: &Disk) -> Made<Vec<String>> {
+    let (root, run) = (text(&disk.data.join("podman"))?, text(&disk.run.join("podman"))?);
+    Ok(["podman", "--root", &root, "--runroot", &run].map(str::to_owned).to_vec())
+}
+
+/// Our command line with its directories on that disk, and the image in them. The two binaries are built into one
+/// directory, where the one finds the other.
+fn ours(disk: &Disk, tarball: &str) -> Made<Vec<String>> {
     release("sampan-runtime")?;
     let program = text(&release("sampan")?)?;
-    let (data, run) = (text(&scratch.join("data"))?, text(&scratch.join("run"))?);
+    let (data, run) = (text(&disk.data.join("sampan"))?, text(&disk.run.join("sampan"))?);
     let words = [&program, "--data-root", &data, "--run-root", &run].map(str::to_owned).to_vec();
     let import: Vec<&str> =
         words.iter().map(String::as_str).chain(["image", "import", tarball, IMAGE]).collect();

@@ -87,6 +87,11 @@ fn shares(spec: &ContainerSpec) -> bool {
         || other(&spec.namespaces.ipc)
 }
 
+/// A network namespace is made for the container.
+pub(crate) fn own_network(spec: &ContainerSpec) -> bool {
+    spec.network == NetworkMode::None
+}
+
 /// The whole configuration.
 pub(crate) fn config(
     id: &ContainerId,

@@ -1,5 +1,6 @@
 //! Ends of processes, and what follows from the end of the container's program.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use linux::PidFd;
@@ -182,14 +183,19 @@ impl Monitor {
 
     /// The container's cgroup, in the hierarchies where it exists.
     pub(super) fn cgroup(&self) -> Option<cgroup::Cgroup> {
-        let host = cgroup::Host::probe().ok()?;
+        let host = self.host()?;
         cgroup::Cgroup::open(&host, &cgroup::CgroupPath::new(&self.task.cgroup).ok()?).ok()
+    }
+
+    /// The hierarchies in which it was made.
+    fn host(&self) -> Option<Cow<'_, cgroup::Host>> {
+        self.host.as_ref().map(Cow::Borrowed).or_else(|| cgroup::Host::probe().ok().map(Cow::Owned))
     }
 
     /// Ends what is left of the container and removes its cgroup; whether the kernel had killed there for want of memory.
     /// What resists is found by its name later.
     pub(super) fn end_cgroup(&self) -> bool {
-        let (Ok(host), Ok(path)) = (cgroup::Host::probe(), cgroup::CgroupPath::new(&self.task.cgroup)) else {
+        let (Some(host), Ok(path)) = (self.host(), cgroup::CgroupPath::new(&self.task.cgroup)) else {
             return false;
         };
         let oom_killed = cgroup::Cgroup::oom_kills_at(&host, &path).is_ok_and(|kills| kills > 0);

@@ -3,9 +3,9 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use linux::SeqSocket;
 use linux::descriptor::{StdStream, redirect};
 use linux::signals::{SignalFd, SignalSet, set_mask};
+use linux::{Namespaces, SeqSocket};
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -32,15 +32,29 @@ pub(super) fn is_spoken_to(session: &SeqSocket) -> bool {
     rustix::io::retry_on_intr(peek).is_ok_and(|(_, length)| length > 0)
 }
 
-/// Leaves the caller's session, directory and, where it would be killed with it, cgroup; adopts orphans. Nothing here is
-/// needed for the container to work, so nothing here fails. Returns the old `oom_score_adj` if it was changed.
-pub(super) fn settle() -> Option<i32> {
+/// What a monitor has before it looks at its container.
+pub(super) struct Settled {
+    /// The old `oom_score_adj` if it was changed.
+    pub(super) oom_score: Option<i32>,
+    /// Ended children.
+    pub(super) signals: SignalFd,
+    pub(super) host: Option<cgroup::Host>,
+    pub(super) network: Option<OwnedFd>,
+}
+
+/// Leaves the caller's session, directory and, where it would be killed with it, cgroup; adopts orphans; makes a network
+/// namespace if one is wanted. Only the signals are needed for the container to work, so only they can fail.
+pub(super) fn settle(network: bool) -> Result<Settled> {
     // EPERM: it leads a session already.
     let _ = rustix::process::setsid();
     let _ = std::env::set_current_dir("/");
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-    leave_cgroup();
-    lower_oom_score()
+    let host = cgroup::Host::probe().ok();
+    leave_cgroup(host.as_ref());
+    let oom_score = lower_oom_score();
+    let signals = child_signals()?;
+    let network = network.then(|| linux::make_empty(Namespaces::NET).ok()).flatten();
+    Ok(Settled { oom_score, signals, host, network })
 }
 
 fn lower_oom_score() -> Option<i32> {
@@ -60,7 +74,7 @@ pub(super) fn restore_oom_score(old: Option<i32>) {
 
 /// systemd kills what is left in a unit's or a login session's cgroup; so the monitor moves to one of its own, in the
 /// hierarchy that systemd manages. In a root cgroup nobody does that.
-fn leave_cgroup() {
+fn leave_cgroup(host: Option<&cgroup::Host>) {
     let Ok(text) = std::fs::read_to_string("/proc/self/cgroup") else {
         return;
     };
@@ -70,7 +84,7 @@ fn leave_cgroup() {
         (path != "/" && (name.is_empty() || name == "name=systemd")).then_some(name)
     });
     for name in managed {
-        let Ok(host) = cgroup::Host::probe() else {
+        let Some(host) = host else {
             return;
         };
         let hierarchy = host.hierarchies().iter().find(|hierarchy| {
@@ -85,7 +99,7 @@ fn leave_cgroup() {
 }
 
 /// Ended children arrive by descriptor.
-pub(super) fn child_signals() -> Result<SignalFd> {
+fn child_signals() -> Result<SignalFd> {
     let set = SignalSet::EMPTY.with(SIGCHLD);
     set_mask(set)?;
     Ok(SignalFd::new(set)?)

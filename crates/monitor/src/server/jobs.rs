@@ -30,6 +30,8 @@ pub(super) struct ContainerJob {
     pub(super) stdio: runtime::Stdio,
     pub(super) explain: bool,
     pub(super) size: Option<(u16, u16)>,
+    /// A network namespace that nobody is in yet.
+    pub(super) network: Option<OwnedFd>,
 }
 
 /// Starts the container, in the creator.
@@ -54,6 +56,8 @@ pub(super) fn container(monitor: &Monitor, socket: &SeqSocket, job: ContainerJob
         start: runtime::Start::Now,
         parent: runtime::Parent::Sibling,
         cgroup_default: Some(task.cgroup.clone()),
+        host: monitor.host.clone(),
+        network: job.network,
         controllers: task.controllers.clone(),
         default_filter: task.default_filter,
         seccomp_cache: task.seccomp_cache.as_deref(),

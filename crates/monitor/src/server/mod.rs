@@ -48,10 +48,11 @@ struct Options {
     session: bool,
     adopt: bool,
     early: bool,
+    network: bool,
 }
 
 /// Runs a monitor to its end. `args` are those behind `monitor`:
-/// `--data DIR --run DIR [--session-fd 0] [--adopt] [--early]`, the two directories being the container's own.
+/// `--data DIR --run DIR [--session-fd 0] [--adopt] [--early] [--network]`, the two directories being the container's own.
 ///
 /// With `--session-fd 0` the standard input is the first session's socket, and errors are told there.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -67,11 +68,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(session) => session,
         Err(error) => return tell(None, &error),
     };
+    // All that needs no container comes before the wait for one.
+    let settled = match home::settle(options.network) {
+        Ok(settled) => settled,
+        Err(error) => return tell(session, &error),
+    };
     if options.early && !session.as_ref().is_some_and(home::is_spoken_to) {
         // Whoever was making the container has given it up.
         return ExitCode::SUCCESS;
     }
-    match Monitor::new(&options) {
+    match Monitor::new(&options, settled) {
         Ok(mut monitor) => {
             let ended = monitor.begin(session, options.adopt).and_then(|()| monitor.run());
             // The container lives on without us, and the next engine call adopts it.
@@ -94,6 +100,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options> {
             Some("--session-fd") => return Err(Error::Usage("--session-fd can only be 0".into())),
             Some("--adopt") => options.adopt = true,
             Some("--early") => options.early = true,
+            Some("--network") => options.network = true,
             _ => return Err(Error::Usage(format!("unknown argument {}", arg.display()))),
         }
     }
@@ -169,6 +176,10 @@ struct Monitor {
     signals: SignalFd,
     /// Our own `oom_score_adj` before it was lowered; what we start gets it back.
     oom_score: Option<i32>,
+    /// The cgroup hierarchies as they were when this monitor began.
+    host: Option<cgroup::Host>,
+    /// A network namespace for the first start.
+    network: Option<OwnedFd>,
     /// Room for one packet; nothing lives in it between two calls.
     scratch: Vec<u8>,
     next_id: u64,
@@ -200,7 +211,7 @@ struct Monitor {
 
 impl Monitor {
     /// Becomes the container's monitor: reads the task and takes the lock.
-    fn new(options: &Options) -> Result<Self> {
+    fn new(options: &Options, settled: home::Settled) -> Result<Self> {
         let id = options.run.file_name().unwrap_or_default().to_string_lossy();
         let lock = files::lock(&options.run, &id)?;
         // Only under the lock: who removes the container has it, too.
@@ -214,8 +225,6 @@ impl Monitor {
             }
         };
         let last_exit = files::read_json(&options.data.join(files::EXIT)).ok();
-        let oom_score = home::settle();
-        let signals = home::child_signals()?;
         Ok(Self {
             task,
             data: options.data.clone(),
@@ -223,8 +232,10 @@ impl Monitor {
             lock: Some(lock),
             poller: Poller::new()?,
             listener: None,
-            signals,
-            oom_score,
+            signals: settled.signals,
+            oom_score: settled.oom_score,
+            host: settled.host,
+            network: settled.network,
             scratch: vec![0; MAX_PACKET],
             next_id: 0,
             sessions: Vec::new(),

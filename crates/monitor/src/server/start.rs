@@ -68,20 +68,24 @@ impl Monitor {
         let purpose = Purpose::Container(session);
         // The creator's from the fork on, and init's until it is the user's program.
         let making = files::mark_making(&self.run)?;
+        let network = self.network.take();
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| Failure::of(&error));
         if self.task.tty {
-            return self.create(purpose, &[&making], |monitor, socket| {
+            let keep: Vec<_> = network.iter().chain([&making]).collect();
+            return self.create(purpose, &keep, |monitor, socket| {
+                let network = network.as_ref().map(copy).transpose()?;
                 let stdio = runtime::Stdio::Terminal;
-                container(monitor, socket, ContainerJob { stdio, explain, size })
+                container(monitor, socket, ContainerJob { stdio, explain, size, network })
             });
         }
         let Pipes { container: ends, stdin, stdout, stderr } = self.make_pipes()?;
         let [input, output, errput] = ends;
-        let keep = [&input, &output, &errput, &making];
+        let keep: Vec<_> = network.iter().chain([&input, &output, &errput, &making]).collect();
         self.create(purpose, &keep, |monitor, socket| {
-            let copy = |fd: &OwnedFd| fd.try_clone().map_err(|error| Failure::of(&error));
+            let network = network.as_ref().map(copy).transpose()?;
             let stdio =
                 runtime::Stdio::Fds { stdin: copy(&input)?, stdout: copy(&output)?, stderr: copy(&errput)? };
-            container(monitor, socket, ContainerJob { stdio, explain, size })
+            container(monitor, socket, ContainerJob { stdio, explain, size, network })
         })?;
         // Our copies of the container's ends close here, so that its end is seen.
         drop((input, output, errput));

@@ -91,7 +91,14 @@ impl Container {
     fn spawn_as(&mut self, adopt: bool) -> Session {
         std::fs::write(self.data().join("task.json"), serde_json::to_vec(&self.task).unwrap()).unwrap();
         let program = program();
-        let spawn = Spawn { program: &program, data: self.data(), run: &self.run(), adopt, early: false };
+        let spawn = Spawn {
+            program: &program,
+            data: self.data(),
+            run: &self.run(),
+            adopt,
+            early: false,
+            network: false,
+        };
         let (session, child) = client::spawn(spawn).unwrap();
         self.children.push(child);
         session

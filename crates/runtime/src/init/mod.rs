@@ -39,6 +39,8 @@ pub(crate) struct Prepared {
     pub host_null: Option<MountFd>,
     /// Namespaces to join.
     pub joins: Vec<Join>,
+    /// The network namespace that is used in the place of a new one.
+    pub network: Option<OwnedFd>,
     /// The creator has something to do for this process: id maps, cgroups.
     pub wait_for_go: bool,
     /// The v1 hierarchies in which it has a cgroup of its own.
@@ -152,6 +154,9 @@ fn enter_namespaces(
 ) -> Result<OwnedFd, Failure> {
     for (kind, path, fd) in &prepared.joins {
         report.step(Step::JoinNamespace(*kind, path), || linux::setns(fd, *kind))?;
+    }
+    if let Some(network) = prepared.network.take() {
+        report.step(Step::OwnNetwork, || linux::setns(network, Namespaces::NET))?;
     }
     let spaces = &plan.namespaces;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

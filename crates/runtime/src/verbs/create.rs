@@ -8,7 +8,7 @@ use oci_spec::runtime::{Hook, Spec};
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::{CONFIG, console, delete, file_error, parse_spec, read_bounded, seccomp_cache, write_atomically};
-use crate::launch::{Launch, Launched, Parent, Root, Start, Stdio, launch_on};
+use crate::launch::{Launch, Launched, Parent, Root, Start, Stdio, launch};
 use crate::state::{EXEC_FIFO, State, StateDir, boot_id, process_stat};
 use crate::{Error, Result};
 
@@ -139,7 +139,7 @@ fn fill(
     std::fs::write(&copy, config).map_err(|e| file_error(&copy, e))?;
     let has_filter = spec.linux().as_ref().is_some_and(|linux| linux.seccomp().is_some());
     let cache = if has_filter { seccomp_cache(&request.root) } else { None };
-    let launch = Launch {
+    let wanted = Launch {
         id: &request.id,
         spec,
         bundle,
@@ -151,6 +151,8 @@ fn fill(
         start: if waiting { fifo(dir)? } else { Start::Now },
         parent: Parent::Caller,
         cgroup_default: Some(cgroup.to_string()),
+        host: Some(host),
+        network: None,
         controllers: Controllers::All,
         default_filter: None,
         seccomp_cache: cache.as_deref(),
@@ -159,7 +161,7 @@ fn fill(
         no_new_keyring: request.no_new_keyring,
         explain: None,
     };
-    let launched = launch_on(Some(host), launch)?;
+    let launched = launch(wanted)?;
     state.pid = launched.pid.as_raw_nonzero().get();
     // A program that ended at once is a zombie of ours until it is waited for, so it has a start time.
     state.start_time = process_stat(launched.pid).map_or(0, |(start_time, _)| start_time);

@@ -98,6 +98,8 @@ pub(crate) fn request<'a>(spec: Spec, dir: &'a Path, stdio: Stdio) -> Launch<'a>
         start: Start::Now,
         parent: Parent::Caller,
         cgroup_default: None,
+        host: None,
+        network: None,
         controllers: Default::default(),
         default_filter: None,
         seccomp_cache: None,
