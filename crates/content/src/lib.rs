@@ -5,6 +5,7 @@
 //! ```text
 //! blobs/sha256/<hex>                          as in an OCI image layout
 //! ingest/<id>                                 written, hashed and fsynced here, then renamed into blobs/
+//! ingest/<hex>.part                           the same for a blob that comes from afar: kept, and gone on with
 //! refs/<registry>/<repo...>/_tags/<tag>       symlink whose text is a manifest's digest; a root
 //! refs/<registry>/<repo...>/_digests/<hex>    the same for `repo@sha256:...`
 //! images/<config hex>/                        written by the `image` crate; a root
@@ -17,6 +18,7 @@
 mod digest;
 mod error;
 mod gc;
+mod partial;
 mod reference;
 mod refs;
 mod store;
@@ -24,6 +26,7 @@ mod store;
 pub use digest::{Digest, Hasher};
 pub use error::Error;
 pub use gc::Swept;
+pub use partial::{Claim, Partial};
 pub use reference::Reference;
 pub use store::{Guard, Ingest, Lease, Store};
 
