@@ -1,5 +1,6 @@
 //! A layer's entries, made in a directory of ours by descriptor.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,29 +21,39 @@ const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// Where entries go, and what is known on the way.
-pub(crate) struct Apply<'a> {
+pub(crate) struct Apply {
     root: RootDir,
-    /// The `fs` directories of the layers below, topmost first: implicit parents look as they do there.
-    lowers: &'a [RootDir],
     budget: Budget,
     parent: Option<(PathBuf, OwnedFd)>,
     /// Directories' times, set last: making their contents changes them.
     times: Vec<(PathBuf, (i64, u32))>,
+    /// Directories that are only there because something is below them, by inode.
+    implied: HashMap<u64, PathBuf>,
     /// Bytes of file content.
     size: u64,
     buffer: Vec<u8>,
 }
 
+/// What was made of a stream.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// Bytes of file content.
+    pub(crate) size: u64,
+    /// Directories that the layer has not mentioned, by inode: they look as they do in the layers below, which need not be
+    /// there yet.
+    pub(crate) implied: HashMap<u64, PathBuf>,
+}
+
 type Step<T> = Result<T, linux::Error>;
 
-impl<'a> Apply<'a> {
-    pub(crate) fn new(root: RootDir, lowers: &'a [RootDir], budget: &Budget) -> Self {
-        let buffer = vec![0; 128 << 10];
-        Self { root, lowers, budget: budget.clone(), parent: None, times: Vec::new(), size: 0, buffer }
+impl Apply {
+    pub(crate) fn new(root: RootDir, budget: &Budget) -> Self {
+        let (times, implied, buffer) = (Vec::new(), HashMap::new(), vec![0; 128 << 10]);
+        Self { root, budget: budget.clone(), parent: None, times, implied, size: 0, buffer }
     }
 
-    /// Makes all entries of `tar` and gives the bytes of file content.
-    pub(crate) fn run<R: Read>(mut self, tar: &mut TarReader<R>) -> Result<u64> {
+    /// Makes all entries of `tar`.
+    pub(crate) fn run<R: Read>(mut self, tar: &mut TarReader<R>) -> Result<Applied> {
         while let Some(entry) = tar.next()? {
             self.entry(tar, &entry)?;
         }
@@ -53,7 +64,7 @@ impl<'a> Apply<'a> {
                 utimes_fd(&dir, &timestamps(*mtime))?;
             }
         }
-        Ok(self.size)
+        Ok(Applied { size: self.size, implied: self.implied })
     }
 
     fn entry<R: Read>(&mut self, tar: &mut TarReader<R>, entry: &Entry) -> Result<()> {
@@ -73,7 +84,7 @@ impl<'a> Apply<'a> {
             return self.hard_link(entry, parent, &name, failed);
         }
         let made = match entry.kind {
-            EntryType::Directory => self.directory(&parent, &name, &path).map_err(failed)?,
+            EntryType::Directory => Some(self.directory(&parent, &name, &path).map_err(failed)?),
             EntryType::Symlink => {
                 let make = || rustix::fs::symlinkat(&*entry.link, &parent, &name);
                 replacing(&parent, &name, make).map_err(failed)?;
@@ -167,29 +178,16 @@ impl<'a> Apply<'a> {
                 Err(e) => return Err(e),
             }
             match mkdir(&above, name) {
-                Ok(()) => self.as_below(&prefix)?,
+                Ok(()) => {
+                    let made = linux::root_dir::stat_fd(linux::tree::open_dir(&above, name)?)?;
+                    self.implied.insert(made.st_ino, prefix.clone());
+                }
                 // A dangling symlink is in the way: its target, inside the root, is meant.
                 Err(e) if e.errno == Errno::EXIST => drop(self.root.mkdir_p(&prefix, Mode::from(0o755))?),
                 Err(e) => return Err(e),
             }
         }
         self.root.open_dir(parent)
-    }
-
-    /// Gives the directory `path` the owner, mode and time that it has in the layers below, where it is there.
-    fn as_below(&mut self, path: &Path) -> Step<()> {
-        for lower in self.lowers {
-            let Ok(stat) = lower.stat(path) else { continue };
-            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                let dir = self.root.open_dir(path)?;
-                chown_fd(&dir, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
-                chmod_fd(&dir, Mode::from(stat.st_mode & 0o7777))?;
-                let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
-                self.times.push((path.to_owned(), (stat.st_mtime, nanos)));
-            }
-            break;
-        }
-        Ok(())
     }
 
     fn whiteout(&mut self, entry: &Entry, parent: OwnedFd, name: &OsStr, hidden: &[u8]) -> Result<()> {
@@ -249,15 +247,18 @@ impl<'a> Apply<'a> {
         Ok(())
     }
 
-    fn directory(&mut self, parent: &OwnedFd, name: &OsStr, path: &Path) -> Step<Option<OwnedFd>> {
+    fn directory(&mut self, parent: &OwnedFd, name: &OsStr, path: &Path) -> Step<OwnedFd> {
         let open = || linux::tree::open_dir(parent, name);
         match mkdir(parent, name) {
-            Ok(()) => return open().map(Some),
+            Ok(()) => return open(),
             Err(e) if e.errno == Errno::EXIST => {}
             Err(e) => return Err(e),
         }
         if let Ok(dir) = open() {
-            return Ok(Some(dir));
+            if !self.implied.is_empty() {
+                self.implied.remove(&linux::root_dir::stat_fd(&dir)?.st_ino);
+            }
+            return Ok(dir);
         }
         let whiteout = is_whiteout(&self.root.stat(path)?);
         unlink(parent, name)?;
@@ -266,7 +267,7 @@ impl<'a> Apply<'a> {
         if whiteout {
             set_xattr_fd(&dir, OsStr::new("trusted.overlay.opaque"), b"y")?;
         }
-        Ok(Some(dir))
+        Ok(dir)
     }
 
     fn new_file(&self, parent: &OwnedFd, name: &OsStr) -> Step<OwnedFd> {
@@ -348,6 +349,30 @@ impl<'a> Apply<'a> {
         }
         set_xattrs(&fd, entry)?;
         if entry.kind == EntryType::Directory { Ok(()) } else { utimes_fd(&fd, &timestamps(entry.mtime)) }
+    }
+}
+
+impl Applied {
+    /// Gives the implied directories below `root` the owner, mode and time that they have in the layers below, topmost
+    /// first.
+    pub(crate) fn as_below(&self, root: &RootDir, lowers: &[RootDir]) -> Step<()> {
+        for (inode, path) in &self.implied {
+            // A later entry may have put something else there.
+            let Ok(dir) = root.open_dir(path) else { continue };
+            if linux::root_dir::stat_fd(&dir)?.st_ino != *inode {
+                continue;
+            }
+            let Some(stat) = lowers.iter().find_map(|lower| lower.stat(path).ok()) else { continue };
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                chown_fd(&dir, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
+                chmod_fd(&dir, Mode::from(stat.st_mode & 0o7777))?;
+                utimes_fd(
+                    &dir,
+                    &timestamps((stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0))),
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 

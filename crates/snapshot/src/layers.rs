@@ -4,18 +4,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use linux::{RootDir, tree};
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::{AtFlags, FlockOperation, Mode};
 use rustix::io::Errno;
 
-use crate::apply::Apply;
-use crate::stream::Stream;
-use crate::tar_reader::TarReader;
 use crate::{Budget, ChainId, DiffId, Error, Result};
 
 /// The committed layers of one data root.
 #[derive(Debug)]
 pub struct Layers {
-    root: OwnedFd,
+    pub(crate) root: OwnedFd,
     path: PathBuf,
 }
 
@@ -40,7 +37,7 @@ impl Layers {
         Ok(Self { root: RootDir::open(path)?.into_fd(), path: path.to_owned() })
     }
 
-    /// Applies a tar stream (plain or gzip) on top of `below` (bottom first), in one pass, and commits it.
+    /// Applies a tar stream on top of `below` (bottom first), in one pass, and commits it.
     ///
     /// With `expected` the content is verified before anything is published. A layer that is already there is kept.
     /// The caller holds the content store's shared lock.
@@ -51,64 +48,11 @@ impl Layers {
         budget: &Budget,
         expected: Option<&DiffId>,
     ) -> Result<Layer> {
-        let lowers = below
-            .iter()
-            .rev()
-            .map(|chain| Ok(RootDir::from_fd(tree::open_dir(self.dir(chain)?, "fs")?)))
-            .collect::<Result<Vec<_>>>()?;
-        let staging = tree::temporary_name();
-        let result = self.stage(&staging, &lowers, below.last(), tar, budget, expected);
-        let result = result.and_then(|layer| self.publish(&staging, layer));
-        if result.is_err() {
-            // Best effort: what stays is removed by the next sweep.
-            let _ = tree::remove_tree(&self.root, &staging);
-        }
-        result
+        let staged = self.stage(tar, budget, expected)?;
+        let chain = ChainId::new(below.last(), staged.diff());
+        let committed = self.commit(vec![(below.to_vec(), staged)])?;
+        committed.into_iter().next().ok_or(Error::NoLayer(chain))
     }
-
-    fn stage(
-        &self,
-        staging: &std::ffi::OsStr,
-        lowers: &[RootDir],
-        parent: Option<&ChainId>,
-        tar: impl Read,
-        budget: &Budget,
-        expected: Option<&DiffId>,
-    ) -> Result<Layer> {
-        let dir = tree::ensure_dir(&self.root, staging)?;
-        let fs = tree::ensure_dir(&dir, "fs")?;
-        linux::root_dir::chmod_fd(&fs, Mode::from(0o755))?;
-        let mut reader = TarReader::new(Stream::new(tar, budget)?, budget);
-        let size = Apply::new(RootDir::from_fd(fs), lowers, budget).run(&mut reader)?;
-        let diff = reader.into_stream().finish()?;
-        if let Some(expected) = expected.filter(|&e| *e != diff) {
-            return Err(Error::Mismatch { expected: expected.clone(), found: diff });
-        }
-        let chain = ChainId::new(parent, &diff);
-        let parent = parent.map(ChainId::to_string).unwrap_or_default();
-        tree::write_atomic(&dir, "parent", parent.as_bytes(), false)?;
-        tree::write_atomic(&dir, "diff-id", diff.to_string().as_bytes(), false)?;
-        tree::write_atomic(&dir, "size", size.to_string().as_bytes(), false)?;
-        Ok(Layer { chain, diff, size })
-    }
-
-    fn publish(&self, staging: &std::ffi::OsStr, layer: Layer) -> Result<Layer> {
-        if self.get(&layer.chain)?.is_none() {
-            rustix::fs::syncfs(&self.root).map_err(|e| linux::Error::new("syncfs", e))?;
-            match rustix::fs::renameat(&self.root, staging, &self.root, layer.chain.hex()) {
-                Ok(()) => {
-                    tree::fsync(&self.root)?;
-                    return Ok(layer);
-                }
-                // Another caller committed the same layer meanwhile.
-                Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-                Err(e) => return Err(linux::Error::on("renameat", layer.chain.hex(), e).into()),
-            }
-        }
-        tree::remove_tree(&self.root, staging)?;
-        Ok(layer)
-    }
-
     pub(crate) fn root(&self) -> &OwnedFd {
         &self.root
     }
@@ -168,10 +112,16 @@ impl Layers {
         }
     }
 
+    /// Somebody is making a layer there.
+    fn is_held(&self, name: &std::ffi::OsStr) -> bool {
+        let Ok(dir) = tree::open_dir(&self.root, name) else { return false };
+        rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK)
+    }
+
     /// Removes what killed callers left behind. The caller holds the content store's exclusive lock.
     pub fn sweep(&self) -> Result<()> {
         for (name, _) in tree::entries(&self.root)? {
-            if name.as_bytes().starts_with(b".tmp-") {
+            if name.as_bytes().starts_with(b".tmp-") && !self.is_held(&name) {
                 tree::remove_tree(&self.root, name)?;
             }
         }

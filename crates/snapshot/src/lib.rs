@@ -17,6 +17,7 @@ mod error;
 mod ids;
 mod layers;
 mod rootfs;
+mod staged;
 mod stream;
 mod tar_reader;
 
@@ -24,6 +25,7 @@ pub use error::Error;
 pub use ids::{ChainId, DiffId};
 pub use layers::{Layer, Layers};
 pub use rootfs::Rootfs;
+pub use staged::Staged;
 pub use stream::Budget;
 
 /// Result of an operation on layers.

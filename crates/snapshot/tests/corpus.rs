@@ -368,3 +368,62 @@ fn an_ordinary_tree_is_what_gnu_tar_makes_of_it() {
         fs::remove_dir_all(&oracle).unwrap();
     }
 }
+
+/// A layer that mentions `d/e/name` but neither `d` nor `e`, above one where they have an owner, a mode and a time.
+#[test]
+fn layers_staged_in_any_order_are_what_they_are_one_by_one() {
+    let mut base = Tar::default();
+    for (mode, path) in [(0o700, "d"), (0o2750, "d/e")] {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(EntryType::Directory);
+        header.set_path(path).unwrap();
+        header.set_mode(mode);
+        header.set_uid(7);
+        header.set_gid(8);
+        header.set_mtime(1_000_000);
+        header.set_size(0);
+        header.set_cksum();
+        base = base.raw(header.as_bytes());
+    }
+    let tars =
+        [base, Tar::default().file("d/e/one", "1"), Tar::default().file("d/e/two", "22").dir("d/e/new")];
+    let (one_by_one, at_once) = (Field::new(), Field::new());
+    let mut chain = Vec::new();
+    let mut expected = Vec::new();
+    for tar in &tars {
+        let layer = one_by_one.apply(&chain, tar).unwrap();
+        chain.push(layer.chain.clone());
+        expected.push(layer);
+    }
+    let layers = &at_once.layers;
+    let mut staged: Vec<_> = std::thread::scope(|scope| {
+        let stage = |tar: &Tar| {
+            let bytes = tar.bytes();
+            scope.spawn(move || layers.stage(&bytes[..], &Budget::default(), None).unwrap())
+        };
+        let threads: Vec<_> = tars.iter().rev().map(stage).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    // Whoever makes one keeps it, and nobody sees it.
+    layers.sweep().unwrap();
+    assert_eq!(layers.list().unwrap(), []);
+    staged.reverse();
+    let below = |n: usize| chain[..n].to_vec();
+    let placed = staged.into_iter().enumerate().map(|(n, staged)| (below(n), staged)).collect();
+    assert_eq!(layers.commit(placed).unwrap(), expected);
+    for layer in &expected {
+        // The root itself, which no layer here mentions, has the time of its making.
+        let below = |field: &Field| listing(&field.fs(layer)).lines().skip(1).map(str::to_owned).collect();
+        let (left, right): (Vec<_>, Vec<_>) = (below(&at_once), below(&one_by_one));
+        assert_eq!(left, right);
+    }
+    let dir = fs::metadata(at_once.fs(&expected[2]).join("d/e")).unwrap();
+    assert_eq!((dir.mode() & 0o7777, dir.uid(), dir.gid(), dir.mtime()), (0o2750, 7, 8, 1_000_000));
+    // Again: they are here already.
+    let again = layers.stage(&tars[0].bytes()[..], &Budget::default(), None).unwrap();
+    assert_eq!(layers.commit(vec![(Vec::new(), again)]).unwrap(), expected[..1]);
+    let dropped = layers.stage(&tars[0].bytes()[..], &Budget::default(), None).unwrap();
+    drop(dropped);
+    let left = fs::read_dir(at_once.dir.path().join("layers")).unwrap().count();
+    assert_eq!(left, 3, "only the layers");
+}
