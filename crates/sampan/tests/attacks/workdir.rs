@@ -78,7 +78,7 @@ fn three_descriptors_and_no_more() {
         &[][..],
         &["-i"],
         &["-t"],
-        &["-v", &mount, "--tmpfs", "/t", "--device", "/dev/fuse"],
+        &["-v", &mount, "--tmpfs", "/t", "--device", "/dev/zero:/dev/nought"],
         &["--userns", "auto"],
         &["--privileged"],
         &["--network", "host", "--pid", "host", "--ipc", "host"],
