@@ -7,7 +7,7 @@ use std::process::Command;
 /// The layers, lowest first; a crate may depend on crates of lower layers only.
 const LAYERS: &[&[&str]] = &[
     &["linux", "fault"],
-    &["cgroup", "seccomp", "content", "snapshot", "logs"],
+    &["cgroup", "seccomp", "content", "snapshot", "logs", "registry"],
     &["runtime", "image"],
     &["monitor"],
     &["engine"],

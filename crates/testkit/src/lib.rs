@@ -6,11 +6,14 @@
 
 mod bundle;
 mod host;
+pub mod hostile;
 pub mod invariants;
 pub mod points;
+mod registry;
 
 pub use bundle::{BUSYBOX, Bundle};
 pub use host::{Host, Run, binary};
+pub use registry::Registry;
 
 use std::time::{Duration, Instant};
 
