@@ -40,7 +40,7 @@ impl Layers {
         Ok(Self { root: RootDir::open(path)?.into_fd(), path: path.to_owned() })
     }
 
-    /// Applies a tar stream (plain or gzip) on top of `below` (bottom first), in one pass, and commits it.
+    /// Applies a tar stream (plain, gzip or zstd) on top of `below` (bottom first), in one pass, and commits it.
     ///
     /// With `expected` the content is verified before anything is published. A layer that is already there is kept.
     /// The caller holds the content store's shared lock.

@@ -16,6 +16,7 @@ mod apply;
 mod error;
 mod ids;
 mod layers;
+mod members;
 mod rootfs;
 mod stream;
 mod tar_reader;
@@ -23,6 +24,7 @@ mod tar_reader;
 pub use error::Error;
 pub use ids::{ChainId, DiffId};
 pub use layers::{Layer, Layers};
+pub use members::{Member, MemberKind, Members};
 pub use rootfs::Rootfs;
 pub use stream::Budget;
 
