@@ -92,6 +92,15 @@ impl Store {
         Ok(tree::symlink_atomic(&self.manifests, manifest.hex(), &config.to_string(), true)?)
     }
 
+    /// All manifests that make an image, and which.
+    pub fn manifests(&self) -> Result<Vec<(Digest, Digest)>> {
+        let mut found = Vec::new();
+        for manifest in digests_in(&self.manifests)? {
+            found.extend(self.image_of(manifest)?.map(|image| (manifest, image)));
+        }
+        Ok(found)
+    }
+
     /// Forgets a manifest. The caller holds [`Store::exclude`].
     pub fn remove_image_of(&self, manifest: Digest) -> Result<()> {
         Ok(tree::remove_tree(&self.manifests, manifest.hex())?)

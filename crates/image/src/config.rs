@@ -89,6 +89,7 @@ pub struct RootFs {
     /// Always `layers`.
     pub r#type: String,
     /// `sha256:<hex>` each.
+    #[serde(deserialize_with = "or_default")]
     pub diff_ids: Vec<snapshot::DiffId>,
 }
 
@@ -116,7 +117,7 @@ pub struct ConfigFile {
 }
 
 /// Takes `null`, which Go writes for empty slices and maps, as the default.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())

@@ -18,6 +18,46 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// A type of document or layer that no image has, or that the bytes contradict.
+    #[error("invalid image {what}: its media type is {found:?}")]
+    MediaType {
+        /// Which document.
+        what: &'static str,
+        /// What is stated, shortened.
+        found: String,
+    },
+    /// A blob that is longer or shorter than promised.
+    #[error("blob {digest} has {} {expected} bytes that its descriptor states", if *.longer { "more than the" } else { "fewer than the" })]
+    Size {
+        /// The blob.
+        digest: content::Digest,
+        /// Bytes that were promised.
+        expected: u64,
+        /// Whether more came.
+        longer: bool,
+    },
+    /// An index without an image for a platform.
+    #[error("no image for the platform {wanted}; there are images for {offered}")]
+    NoPlatform {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        offered: String,
+    },
+    /// A text that names no platform.
+    #[error("invalid platform {0:?}: it must be OS/ARCHITECTURE[/VARIANT], such as linux/arm64")]
+    Platform(String),
+    /// An archive of images that is none, or that contradicts itself.
+    #[error("invalid archive: {0}")]
+    Archive(String),
+    /// An archive could not be read or written.
+    #[error("cannot {what} the archive")]
+    Io {
+        /// `read` or `write`.
+        what: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// A `--change` that is not one.
     #[error("invalid change {text:?}: {why}")]
     Change {
@@ -76,6 +116,10 @@ impl Fault for Error {
             Self::Ambiguous(_) | Self::Document { .. } | Self::Change { .. } | Self::HostFile { .. } => {
                 Kind::Invalid
             }
+            Self::MediaType { .. } | Self::Platform(_) | Self::Archive(_) => Kind::Invalid,
+            Self::NoPlatform { .. } => Kind::NotFound,
+            Self::Size { .. } => Kind::Corrupt,
+            Self::Io { source, .. } => Kind::of_io(source),
             Self::InUse { .. } | Self::NotEmpty(_) => Kind::Conflict,
             Self::Content(e) => e.kind(),
             Self::Snapshot(e) => e.kind(),

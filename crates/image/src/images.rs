@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::path::Path;
 
 use content::{Digest, Guard, Reference, Store};
@@ -7,13 +8,12 @@ use serde::{Deserialize, Serialize};
 use snapshot::{ChainId, Layer, Layers};
 
 use crate::config::{Config, ConfigFile, History};
+use crate::manifest::{self, Descriptor, Manifest};
 use crate::strict::{self, MAX_DOCUMENT};
 use crate::{Error, HostImage, Result};
 
 const RECORD: &str = "record.json";
 const VERSION: u32 = 1;
-const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 
 /// The images of one data root.
 #[derive(Debug)]
@@ -56,25 +56,6 @@ pub(crate) struct Record {
     pub(crate) manifest: Digest,
     pub(crate) layers: Vec<ChainId>,
     size: u64,
-}
-
-/// An OCI image manifest (image-spec, manifest.md).
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Manifest {
-    schema_version: u32,
-    media_type: String,
-    pub(crate) config: Descriptor,
-    pub(crate) layers: Vec<Descriptor>,
-}
-
-/// An OCI content descriptor.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Descriptor {
-    pub(crate) media_type: String,
-    pub(crate) digest: Digest,
-    pub(crate) size: u64,
 }
 
 impl Images {
@@ -186,37 +167,42 @@ impl Images {
         Ok(ids)
     }
 
-    /// Stores config, manifest and record and names the image: whole before it is named. The shared lock is held.
+    /// Makes config and manifest for layers of which there is none yet, and the image. The shared lock is held.
     pub(crate) fn publish(
         &self,
         file: &ConfigFile,
         layers: &[(Layer, Descriptor)],
         name: Option<&Reference>,
     ) -> Result<Image> {
-        let encode = |what, e: serde_json::Error| Error::Document { what, why: e.to_string() };
-        let config = serde_json::to_vec(file).map_err(|e| encode("config", e))?;
+        let config = manifest::encode("config", file)?;
         strict::parse::<ConfigFile>("config", &config)?.validated()?;
-        let id = self.store.put(&config)?;
-        let manifest = Manifest {
-            schema_version: 2,
-            media_type: MANIFEST_TYPE.into(),
-            config: Descriptor { media_type: CONFIG_TYPE.into(), digest: id, size: config.len() as u64 },
-            layers: layers.iter().map(|(_, descriptor)| descriptor.clone()).collect(),
-        };
-        let manifest = self.store.put(&serde_json::to_vec(&manifest).map_err(|e| encode("manifest", e))?)?;
+        let made = Manifest::of(&config, layers.iter().map(|(_, descriptor)| descriptor.clone()).collect());
+        let layers: Vec<_> = layers.iter().map(|(layer, _)| layer.clone()).collect();
+        self.publish_documents(&config, &manifest::encode("manifest", &made)?, &layers, name.as_slice())
+    }
+
+    /// Stores config, manifest and record and names the image: whole before it is named. The documents have been
+    /// checked, the layers are committed and the shared lock is held.
+    pub(crate) fn publish_documents(
+        &self,
+        config: &[u8],
+        manifest: &[u8],
+        layers: &[Layer],
+        names: &[impl Borrow<Reference>],
+    ) -> Result<Image> {
+        let (id, manifest) = (self.store.put(config)?, self.store.put(manifest)?);
         let record = Record {
             version: VERSION,
             manifest,
-            layers: layers.iter().map(|(layer, _)| layer.chain.clone()).collect(),
-            size: layers.iter().map(|(layer, _)| layer.size).sum(),
+            layers: layers.iter().map(|layer| layer.chain.clone()).collect(),
+            size: layers.iter().map(|layer| layer.size).sum(),
         };
         let dir = tree::ensure_dir(self.store.images_dir(), id.hex())?;
-        let record = serde_json::to_vec(&record).map_err(|e| encode("record", e))?;
-        tree::write_atomic(&dir, RECORD, &record, true)?;
+        tree::write_atomic(&dir, RECORD, &manifest::encode("record", &record)?, true)?;
         tree::fsync(self.store.images_dir())?;
         self.store.set_image_of(manifest, id)?;
-        if let Some(name) = name {
-            self.store.set_target(name, manifest)?;
+        for name in names {
+            self.store.set_target(name.borrow(), manifest)?;
         }
         self.load(id)
     }

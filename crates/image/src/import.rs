@@ -1,10 +1,8 @@
-use std::io::{self, Read};
+use std::io::Read;
 
-use content::{Ingest, Reference};
-use snapshot::Budget;
+use content::Reference;
 
 use crate::config::{Config, ConfigFile, History, RootFs, architecture, timestamp};
-use crate::images::Descriptor;
 use crate::{Change, Image, Images, Result};
 
 /// How a tarball becomes an image.
@@ -18,46 +16,11 @@ pub struct Import {
     pub message: Option<String>,
 }
 
-/// Passes bytes on and keeps them in the content store.
-struct Tee<'a, R> {
-    inner: R,
-    ingest: Ingest<'a>,
-    size: u64,
-    failed: Option<content::Error>,
-    magic: Vec<u8>,
-}
-
-impl<R: Read> Read for Tee<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        let missing = 2usize.saturating_sub(self.magic.len()).min(n);
-        self.magic.extend_from_slice(&buffer[..missing]);
-        self.size += n as u64;
-        if let Err(e) = self.ingest.write(&buffer[..n]) {
-            self.failed = Some(e);
-            return Err(io::ErrorKind::Other.into());
-        }
-        Ok(n)
-    }
-}
-
 impl Images {
-    /// Makes an image of one layer from a root filesystem's tar (plain or gzip), as `docker import`.
+    /// Makes an image of one layer from a root filesystem's tar (plain, gzip or zstd), as `docker import`.
     pub fn import(&self, tar: impl Read, import: &Import) -> Result<Image> {
         let _shared = self.store.share()?;
-        let mut tee =
-            Tee { inner: tar, ingest: self.store.ingest()?, size: 0, failed: None, magic: Vec::new() };
-        let applied = self.layers.apply(&[], &mut tee, &Budget::default(), None);
-        if let Some(e) = tee.failed.take() {
-            return Err(e.into());
-        }
-        let layer = applied?;
-        // What follows the compressed stream belongs to the blob too.
-        io::copy(&mut tee, &mut io::sink()).map_err(snapshot::Error::Stream)?;
-        let kind = if tee.magic == [0x1f, 0x8b] { "+gzip" } else { "" };
-        let size = tee.size;
-        let digest = tee.ingest.commit(None)?;
-        let media_type = format!("application/vnd.oci.image.layer.v1.tar{kind}");
+        let (layer, descriptor) = self.take_layer(&[], tar, None, None)?;
         let mut config = Config::default();
         import.changes.iter().for_each(|change| change.apply(&mut config));
         let created = Some(timestamp(None));
@@ -74,6 +37,6 @@ impl Images {
                 ..History::default()
             }],
         };
-        self.publish(&file, &[(layer, Descriptor { media_type, digest, size })], import.name.as_ref())
+        self.publish(&file, &[(layer, descriptor)], import.name.as_ref())
     }
 }

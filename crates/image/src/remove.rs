@@ -4,7 +4,8 @@ use content::{Digest, Guard, Reference};
 use linux::tree;
 use snapshot::ChainId;
 
-use crate::images::Manifest;
+use crate::images::Record;
+use crate::manifest::Manifest;
 use crate::strict::{self, MAX_DOCUMENT};
 use crate::{Error, HostImage, Images, Result};
 
@@ -24,6 +25,15 @@ pub struct Usage {
     pub container: String,
     /// Whether it runs: then not even `force` removes its image.
     pub running: bool,
+}
+
+/// What [`Images::prune`] removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Names, images and layers.
+    pub removed: Vec<Removed>,
+    /// Bytes that layers' files and blobs had.
+    pub bytes: u64,
 }
 
 impl Images {
@@ -87,15 +97,17 @@ impl Images {
         }
         // A stopped container keeps its layers; its image stays without a name until the container is gone.
         if usage.is_none() {
-            self.delete(&exclusive, id, record.manifest, record.layers, &mut removed)?;
+            let mut pruned = Pruned { removed, bytes: 0 };
+            self.delete(&exclusive, id, record, &mut pruned)?;
+            removed = pruned.removed;
         }
         Ok(removed)
     }
 
     /// Removes the images without a name (`all`: those that no container uses, too), and what crashes left behind.
-    pub fn prune(&self, all: bool, used_by: impl Fn(Digest) -> Option<Usage>) -> Result<Vec<Removed>> {
+    pub fn prune(&self, all: bool, used_by: impl Fn(Digest) -> Option<Usage>) -> Result<Pruned> {
         let exclusive = self.store.exclude()?;
-        let mut removed = Vec::new();
+        let mut pruned = Pruned::default();
         for id in self.ids()? {
             let (tags, digests) = self.names_of(id)?;
             let Some(record) = self.record(id)? else { continue };
@@ -103,20 +115,27 @@ impl Images {
                 continue;
             }
             for (reference, manifest) in self.store.references()? {
-                if manifest == record.manifest {
-                    self.untag(&reference, &mut removed)?;
+                if self.store.image_of(manifest)? == Some(id) {
+                    self.untag(&reference, &mut pruned.removed)?;
                 }
             }
-            self.delete(&exclusive, id, record.manifest, record.layers, &mut removed)?;
+            self.delete(&exclusive, id, record, &mut pruned)?;
         }
         let (blobs, layers) = self.live()?;
         for chain in self.layers.list()?.into_iter().filter(|chain| !layers.contains(chain)) {
-            self.layers.remove(&chain)?;
-            removed.push(Removed::Deleted(chain.to_string()));
+            self.delete_layer(&chain, &mut pruned)?;
         }
         self.layers.sweep()?;
-        self.store.sweep(&exclusive, &blobs, std::time::Duration::from_secs(3600))?;
-        Ok(removed)
+        pruned.bytes += self.store.sweep(&exclusive, &blobs, std::time::Duration::from_secs(3600))?.bytes;
+        Ok(pruned)
+    }
+
+    fn delete_layer(&self, chain: &ChainId, pruned: &mut Pruned) -> Result<()> {
+        // A damaged layer goes as well.
+        pruned.bytes += self.layers.get(chain).ok().flatten().map_or(0, |layer| layer.size);
+        self.layers.remove(chain)?;
+        pruned.removed.push(Removed::Deleted(chain.to_string()));
+        Ok(())
     }
 
     fn untag(&self, reference: &Reference, removed: &mut Vec<Removed>) -> Result<()> {
@@ -128,31 +147,32 @@ impl Images {
 
     /// The record goes first: without it there is no image, and what a crash leaves of the rest is garbage that
     /// [`Images::prune`] finds.
-    fn delete(
-        &self,
-        exclusive: &Guard,
-        id: Digest,
-        manifest: Digest,
-        layers: Vec<ChainId>,
-        removed: &mut Vec<Removed>,
-    ) -> Result<()> {
-        let mut blobs = self.blobs_of(manifest)?;
+    fn delete(&self, exclusive: &Guard, id: Digest, record: Record, pruned: &mut Pruned) -> Result<()> {
+        // One config may have come with several manifests.
+        let mut manifests = self.store.manifests()?;
+        manifests.retain(|(_, image)| *image == id);
+        let mut blobs = self.blobs_of(record.manifest)?;
+        for (manifest, _) in &manifests {
+            blobs.extend(self.blobs_of(*manifest)?);
+        }
         blobs.insert(id);
         tree::remove_tree(self.store.images_dir(), id.hex())?;
-        removed.push(Removed::Deleted(id.to_string()));
-        self.store.remove_image_of(manifest)?;
+        pruned.removed.push(Removed::Deleted(id.to_string()));
+        for (manifest, _) in &manifests {
+            self.store.remove_image_of(*manifest)?;
+        }
         let (live_blobs, live_layers) = self.live()?;
-        for chain in layers.iter().rev().filter(|chain| !live_layers.contains(chain)) {
-            self.layers.remove(chain)?;
-            removed.push(Removed::Deleted(chain.to_string()));
+        for chain in record.layers.iter().rev().filter(|chain| !live_layers.contains(chain)) {
+            self.delete_layer(chain, pruned)?;
         }
         for blob in blobs.difference(&live_blobs) {
+            pruned.bytes += self.store.open_blob(*blob).map_or(0, |(_, size)| size);
             self.store.remove(exclusive, *blob)?;
         }
         Ok(())
     }
 
-    /// All that the images refer to.
+    /// All that the images refer to, by each of their manifests.
     fn live(&self) -> Result<(HashSet<Digest>, HashSet<ChainId>)> {
         let (mut blobs, mut layers) = (HashSet::new(), HashSet::new());
         for id in self.ids()? {
@@ -160,6 +180,11 @@ impl Images {
                 blobs.insert(id);
                 blobs.extend(self.blobs_of(record.manifest)?);
                 layers.extend(record.layers);
+            }
+        }
+        for (manifest, image) in self.store.manifests()? {
+            if blobs.contains(&image) {
+                blobs.extend(self.blobs_of(manifest)?);
             }
         }
         Ok((blobs, layers))

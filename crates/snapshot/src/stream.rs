@@ -44,35 +44,63 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
+/// The largest zstd window that is taken, as a power of two: what a decoder may have to remember (128 MiB, the limit of
+/// zstd's own tools).
+const ZSTD_WINDOW: u32 = 27;
+
 enum Codec<R: Read> {
     Plain(BufReader<Counted<R>>),
     Gzip(Box<MultiGzDecoder<BufReader<Counted<R>>>>),
+    Zstd(Box<zstd::Decoder<'static, BufReader<Counted<R>>>>),
 }
 
-/// A layer's uncompressed stream.
+/// A layer's or archive's uncompressed stream.
 pub(crate) struct Stream<R: Read> {
     codec: Codec<R>,
-    hasher: Sha256,
+    /// None where nobody asks for the digest.
+    hasher: Option<Sha256>,
     bytes: u64,
     budget: Budget,
 }
 
 impl<R: Read> Stream<R> {
-    /// Looks at the first bytes to see the compression: gzip by its magic (RFC 1952), anything else is taken as tar.
+    /// Looks at the first bytes to see the compression: gzip (RFC 1952) or zstd (RFC 8878) by their magic, anything
+    /// else is taken as tar.
     pub(crate) fn new(inner: R, budget: &Budget) -> Result<Self> {
+        Ok(Self { hasher: Some(Sha256::new()), ..Self::unhashed(inner, budget)? })
+    }
+
+    /// The same without a digest at its end.
+    pub(crate) fn unhashed(inner: R, budget: &Budget) -> Result<Self> {
         let mut reader = BufReader::with_capacity(128 << 10, Counted { inner, bytes: 0 });
         let magic = reader.fill_buf().map_err(Error::Stream)?;
         let tar_error = |why| Error::Tar { entry: 0, path: String::new(), why };
         let codec = match magic {
             [0x1f, 0x8b, ..] => Codec::Gzip(Box::new(MultiGzDecoder::new(reader))),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => return Err(tar_error("zstd compression is not supported yet")),
-            [b'B', b'Z', b'h', ..] => return Err(tar_error("bzip2 compression is not supported, use gzip")),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+                let mut decoder = zstd::Decoder::with_buffer(reader).map_err(Error::Stream)?;
+                decoder.window_log_max(ZSTD_WINDOW).map_err(Error::Stream)?;
+                Codec::Zstd(Box::new(decoder))
+            }
+            [b'B', b'Z', b'h', ..] => {
+                return Err(tar_error("bzip2 compression is not supported, use gzip or zstd"));
+            }
             [0xfd, b'7', b'z', b'X', ..] => {
-                return Err(tar_error("xz compression is not supported, use gzip"));
+                return Err(tar_error("xz compression is not supported, use gzip or zstd"));
             }
             _ => Codec::Plain(reader),
         };
-        Ok(Self { codec, hasher: Sha256::new(), bytes: 0, budget: budget.clone() })
+        Ok(Self { codec, hasher: None, bytes: 0, budget: budget.clone() })
+    }
+
+    /// Whether what is read is not what is stored.
+    pub(crate) fn is_compressed(&self) -> bool {
+        !matches!(self.codec, Codec::Plain(_))
+    }
+
+    /// Uncompressed bytes read so far.
+    pub(crate) fn position(&self) -> u64 {
+        self.bytes
     }
 
     /// Reads up to `buffer.len()` bytes; 0 at the end.
@@ -81,13 +109,16 @@ impl<R: Read> Stream<R> {
             let read = match &mut self.codec {
                 Codec::Plain(reader) => reader.read(buffer),
                 Codec::Gzip(reader) => reader.read(buffer),
+                Codec::Zstd(reader) => reader.read(buffer),
             };
             match read {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 other => break other.map_err(Error::Stream)?,
             }
         };
-        self.hasher.update(&buffer[..n]);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..n]);
+        }
         self.bytes += n as u64;
         if self.bytes > self.budget.bytes {
             return Err(Error::Budget { what: "bytes", limit: self.budget.bytes });
@@ -95,6 +126,7 @@ impl<R: Read> Stream<R> {
         let compressed = match &self.codec {
             Codec::Plain(_) => return Ok(n),
             Codec::Gzip(reader) => reader.get_ref().get_ref().bytes,
+            Codec::Zstd(reader) => reader.get_ref().get_ref().bytes,
         };
         if self.bytes > RATIO_FROM && self.bytes / self.budget.ratio > compressed {
             return Err(Error::Budget { what: "times its compressed size", limit: self.budget.ratio });
@@ -115,10 +147,16 @@ impl<R: Read> Stream<R> {
         Ok(true)
     }
 
-    /// Reads the rest, which the diff id covers too, and gives that id.
-    pub(crate) fn finish(mut self) -> Result<DiffId> {
+    /// Reads the rest.
+    pub(crate) fn drain(&mut self) -> Result<()> {
         let mut buffer = vec![0; 64 << 10];
         while self.read(&mut buffer)? > 0 {}
-        Ok(DiffId::finish(self.hasher))
+        Ok(())
+    }
+
+    /// Reads the rest, which the diff id covers too, and gives that id.
+    pub(crate) fn finish(mut self) -> Result<DiffId> {
+        self.drain()?;
+        Ok(DiffId::finish(self.hasher.unwrap_or_default()))
     }
 }

@@ -69,6 +69,10 @@ impl<R: Read> TarReader<R> {
         self.stream
     }
 
+    pub(crate) fn stream(&self) -> &Stream<R> {
+        &self.stream
+    }
+
     /// The next entry; none at the end of the archive.
     pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
         let mut extensions = Extensions::default();

@@ -8,7 +8,7 @@ use crate::Outcome;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The tarball, plain or gzip; - for standard input
+    /// The tarball, plain, gzip or zstd; - for standard input
     file: PathBuf,
     /// The image's name
     name: Option<Reference>,
@@ -35,12 +35,12 @@ impl Args {
     }
 }
 
-/// A tarball that cannot be opened.
+/// A file that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open {}", .path.display())]
-struct Unreadable {
-    path: PathBuf,
-    source: std::io::Error,
+pub(crate) struct Unreadable {
+    pub(crate) path: PathBuf,
+    pub(crate) source: std::io::Error,
 }
 
 impl fault::Fault for Unreadable {

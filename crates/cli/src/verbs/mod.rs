@@ -7,9 +7,12 @@ mod control;
 mod create;
 pub(crate) mod exec;
 mod from_host;
+mod history;
+mod image_prune;
 mod images;
 mod import;
 mod inspect;
+mod load;
 mod logs;
 pub(crate) mod ps;
 mod rename;
@@ -17,6 +20,7 @@ pub(crate) mod rm;
 mod rmi;
 mod rootfs;
 pub(crate) mod run;
+mod save;
 mod start;
 mod tag;
 mod top;
@@ -70,6 +74,12 @@ pub(crate) enum Verb {
     Rmi(rmi::Args),
     /// Give an image another name
     Tag(tag::Args),
+    /// Show how an image was made
+    History(history::Args),
+    /// Write images into an archive, for load, docker load and others
+    Save(save::Args),
+    /// Make the images of an archive
+    Load(load::Args),
     /// Write a root file system of the host's own programs into a directory
     Rootfs(rootfs::Args),
     /// Manage containers
@@ -145,6 +155,14 @@ pub(crate) enum ImageVerb {
     FromHost(from_host::Args),
     /// Make an image of a root file system's tarball
     Import(import::Args),
+    /// Show how an image was made
+    History(history::Args),
+    /// Write images into an archive, for load, docker load and others
+    Save(save::Args),
+    /// Make the images of an archive
+    Load(load::Args),
+    /// Remove images that nobody needs
+    Prune(image_prune::Args),
 }
 
 impl Verb {
@@ -183,6 +201,9 @@ impl Verb {
             Verb::Images(args) => args.run(engine.images()?),
             Verb::Rmi(args) => args.run(engine),
             Verb::Tag(args) => args.run(engine.images()?),
+            Verb::History(args) => args.run(engine.images()?),
+            Verb::Save(args) => args.run(engine.images()?),
+            Verb::Load(args) => args.run(engine.images()?),
             Verb::Rootfs(args) => args.run(engine.images()?),
             Verb::Cleanup(args) => args.run(engine),
             Verb::Completion(_) | Verb::Man(_) | Verb::Container(_) | Verb::Image(_) => Ok(0),
@@ -240,6 +261,10 @@ impl ImageVerb {
             Self::Inspect(args) => args.run(engine, inspect::Kind::Image),
             Self::FromHost(args) => args.run(engine.images()?),
             Self::Import(args) => args.run(engine.images()?),
+            Self::History(args) => args.run(engine.images()?),
+            Self::Save(args) => args.run(engine.images()?),
+            Self::Load(args) => args.run(engine.images()?),
+            Self::Prune(args) => args.run(engine),
         }
     }
 }

@@ -1,5 +1,6 @@
+use content::Digest;
 use engine::Engine;
-use image::Removed;
+use image::{Removed, Usage};
 
 use super::each;
 use crate::Outcome;
@@ -18,16 +19,17 @@ impl Args {
     pub(crate) fn run(self, engine: &Engine) -> Outcome {
         each(&self.images, |name| {
             let images = engine.images()?;
-            let used_by = |id| {
-                // An image whose use cannot be found out is one that is used.
-                engine.user_of(id).unwrap_or_else(|error| {
-                    Some(image::Usage { container: format!("(unknown: {error})"), running: true })
-                })
-            };
-            images.remove(name, self.force, used_by)?.into_iter().for_each(print);
+            images.remove(name, self.force, |id| user_of(engine, id))?.into_iter().for_each(print);
             Ok(())
         })
     }
+}
+
+/// The container that uses an image. An image whose use cannot be found out is one that is used.
+pub(crate) fn user_of(engine: &Engine, id: Digest) -> Option<Usage> {
+    engine
+        .user_of(id)
+        .unwrap_or_else(|error| Some(Usage { container: format!("(unknown: {error})"), running: true }))
 }
 
 fn print(removed: Removed) {

@@ -4,7 +4,7 @@ mod cache;
 mod collect;
 mod elf;
 mod search;
-mod stream;
+pub(crate) mod stream;
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use snapshot::Budget;
 
 use crate::config::{Config, ConfigFile, History, RootFs, architecture, timestamp};
-use crate::images::Descriptor;
+use crate::manifest::{Descriptor, OCI_LAYER};
 use crate::{Error, Image, Images, Result};
 
 use cache::{Key, Known};
@@ -121,8 +121,7 @@ impl Images {
         let layer = self.layers.apply(&[], &mut tar, &Budget::default(), None)?;
         // The layer's blob is not kept: the tree gives the same tar again.
         let digest: Digest = layer.diff.to_string().parse()?;
-        let media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
-        let descriptor = Descriptor { media_type, digest, size: tar.size() };
+        let descriptor = Descriptor::new(OCI_LAYER, digest, tar.size());
         let created = Some(timestamp(Some(newest)));
         let file = ConfigFile {
             created: created.clone(),

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, Cursor, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tar::{EntryType, Header};
 
 use super::collect::Node;
 
 /// A tar stream of nodes, made as it is read.
-pub(super) struct TarStream {
+pub(crate) struct TarStream {
     todo: VecDeque<(PathBuf, Node)>,
     current: Box<dyn Read>,
     ended: bool,
@@ -21,6 +21,16 @@ impl TarStream {
     /// `nodes` are sorted, so that a directory comes before what is in it.
     pub(super) fn new(nodes: BTreeMap<PathBuf, Node>) -> Self {
         Self { todo: nodes.into_iter().collect(), current: Box::new(io::empty()), ended: false, size: 0 }
+    }
+
+    /// The stream again from the layer that it was applied to, whose files are in `fs`.
+    ///
+    /// # Errors
+    /// What reading the directories fails with, and `InvalidData` for a file that no such stream has.
+    pub(crate) fn again(fs: &Path) -> io::Result<Self> {
+        let mut nodes = BTreeMap::new();
+        walk(fs, Path::new(""), &mut nodes)?;
+        Ok(Self::new(nodes))
     }
 
     /// Bytes read so far.
@@ -46,6 +56,25 @@ impl Read for TarStream {
             };
         }
     }
+}
+
+fn walk(dir: &Path, name: &Path, nodes: &mut BTreeMap<PathBuf, Node>) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let (path, name, kind) = (entry.path(), name.join(entry.file_name()), entry.file_type()?);
+        let stat = || rustix::fs::lstat(&path);
+        let node = match () {
+            () if kind.is_dir() => {
+                walk(&path, &name, nodes)?;
+                Node::Directory { mode: stat()?.st_mode & 0o7777 }
+            }
+            () if kind.is_symlink() => Node::Symlink { target: std::fs::read_link(&path)? },
+            () if kind.is_file() => Node::File { stat: Box::new(stat()?), path },
+            () => return Err(io::ErrorKind::InvalidData.into()),
+        };
+        nodes.insert(name, node);
+    }
+    Ok(())
 }
 
 /// One entry: header, content and padding, through the `tar` crate's writer so that long names become extensions.
