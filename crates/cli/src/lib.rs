@@ -9,10 +9,12 @@ mod flags;
 mod format;
 mod human;
 mod narrow;
+mod registries;
 mod session;
 mod table;
 mod template;
 mod terminal;
+mod transfer;
 mod verbs;
 
 use std::ffi::OsString;

@@ -29,8 +29,25 @@ impl<'a> Raw<'a> {
         };
         let mut raw = before.clone();
         raw.make_raw();
+        Self::set(fd, before, &raw)
+    }
+
+    /// Only keeps the terminal behind `fd` from showing what is typed; none when it is no terminal.
+    ///
+    /// # Errors
+    /// The errno of `tcsetattr`.
+    pub(crate) fn hide(fd: BorrowedFd<'a>) -> linux::Result<Option<Self>> {
+        let Ok(before) = rustix::termios::tcgetattr(fd) else {
+            return Ok(None);
+        };
+        let mut silent = before.clone();
+        silent.local_modes.remove(rustix::termios::LocalModes::ECHO);
+        Self::set(fd, before, &silent)
+    }
+
+    fn set(fd: BorrowedFd<'a>, before: Termios, wanted: &Termios) -> linux::Result<Option<Self>> {
         // At once: what was typed before is not lost, and output that nobody reads does not stop us.
-        rustix::termios::tcsetattr(fd, OptionalActions::Now, &raw)
+        rustix::termios::tcsetattr(fd, OptionalActions::Now, wanted)
             .map_err(|errno| Error::new("tcsetattr", errno))?;
         Ok(Some(Self { fd, before }))
     }

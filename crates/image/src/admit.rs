@@ -6,21 +6,20 @@
 
 use std::io::Read;
 
-use content::{Digest, Guard, Reference};
+use content::{Digest, Reference};
 use snapshot::{ChainId, DiffId, Layer};
 
 use crate::config::ConfigFile;
 use crate::manifest::{Descriptor, Manifest};
 use crate::{Error, Image, Images, Result, strict};
 
-/// A manifest and its config, checked against each other: what remains to be done for an image. While it exists nothing is
-/// removed from the store.
+/// A manifest and its config, checked against each other: what remains to be done for an image. It keeps
+/// nothing from being removed: who applies layers one by one holds [`Images::hold`], and a pull stages them.
 #[derive(Debug)]
 pub struct LayerPlan {
     manifest: Vec<u8>,
     config: Vec<u8>,
     layers: Vec<PlannedLayer>,
-    _shared: Guard,
 }
 
 /// A layer of a [`LayerPlan`].
@@ -60,7 +59,6 @@ impl Images {
     /// As [`Manifest::parse`]; [`Error::Document`] for a config that is none or has other layers, [`Error::Size`] or
     /// [`content::Error::Mismatch`] for one that the manifest does not name.
     pub fn plan(&self, manifest: &[u8], media_type: &str, config: &[u8]) -> Result<LayerPlan> {
-        let shared = self.store.share()?;
         let parsed = Manifest::parse(manifest, media_type)?;
         parsed.config.verify(config)?;
         let file = strict::parse::<ConfigFile>("config", config)?.validated()?;
@@ -77,10 +75,11 @@ impl Images {
             let here = self.layers.has(&chain) && self.store.has(descriptor.digest);
             plan.push(PlannedLayer { descriptor, diff, chain, here });
         }
-        Ok(LayerPlan { manifest: manifest.to_vec(), config: config.to_vec(), layers: plan, _shared: shared })
+        Ok(LayerPlan { manifest: manifest.to_vec(), config: config.to_vec(), layers: plan })
     }
 
-    /// Stores and unpacks the layer number `index` (0 is the bottom) of the plan in one pass over its blob.
+    /// Stores and unpacks the layer number `index` (0 is the bottom) of the plan in one pass over its blob. The shared lock
+    /// is held.
     ///
     /// Those below it must be here already: directories that a layer does not mention look as they do there. So blobs may
     /// be fetched in parallel, but are applied in order.
@@ -96,7 +95,8 @@ impl Images {
         Ok(self.take_layer(&below, blob, Some(&layer.diff), Some(&layer.descriptor))?.0)
     }
 
-    /// Makes the image of a plan whose layers are all here, with the manifest and config byte for byte, and names it.
+    /// Makes the image of a plan whose layers are all here, with the manifest and config byte for byte, and names it. The
+    /// shared lock is held.
     ///
     /// # Errors
     /// [`snapshot::Error::NoLayer`] or [`content::Error::NoBlob`] for a layer that is not here.

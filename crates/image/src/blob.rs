@@ -1,12 +1,15 @@
 //! A layer's blob, stored, hashed, unpacked and checked in one pass.
 
+use std::fs::File;
 use std::io::{self, Read};
 
 use content::Ingest;
 use snapshot::{Budget, ChainId, DiffId, Layer};
 
-use crate::manifest::{Descriptor, OCI_LAYER};
-use crate::{Error, Images, Result};
+use crate::admit::PlannedLayer;
+use crate::host::stream::TarStream;
+use crate::manifest::{Descriptor, Manifest, OCI_LAYER};
+use crate::{Error, Image, Images, Result};
 
 /// Passes bytes on and keeps them in the content store.
 struct Tee<'a, R> {
@@ -40,7 +43,38 @@ impl<R: Read> Read for Tee<'_, R> {
     }
 }
 
+impl Image {
+    /// The layers of its manifest, which is given.
+    pub(crate) fn layers_of(&self, manifest: &Manifest) -> Vec<PlannedLayer> {
+        let known = self.layers.iter().zip(&self.diff_ids);
+        let layer = |(descriptor, (chain, diff)): (&Descriptor, (&ChainId, &DiffId))| PlannedLayer {
+            descriptor: descriptor.clone(),
+            diff: diff.clone(),
+            chain: chain.clone(),
+            here: true,
+        };
+        manifest.layers.iter().zip(known).map(layer).collect()
+    }
+}
+
 impl Images {
+    /// The bytes of a layer's blob: as they are stored, or of a layer of the host's files, whose tree gives its tar again.
+    /// Who reads them verifies them.
+    ///
+    /// # Errors
+    /// [`content::Error::NoBlob`]; [`Error::Io`] for a tree that no such tar makes.
+    pub(crate) fn layer_bytes(&self, layer: &PlannedLayer) -> Result<Box<dyn Read>> {
+        let digest = layer.descriptor.digest;
+        match self.store.open_blob(digest) {
+            Ok((fd, _)) => Ok(Box::new(File::from(fd))),
+            Err(content::Error::NoBlob(_)) if layer.diff.hex() == digest.hex() => {
+                let tree = TarStream::again(&self.layers.fs_path(&layer.chain));
+                Ok(Box::new(tree.map_err(|source| Error::Io { what: "make a layer of", source })?))
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// Stores a layer's blob and applies it on top of `below`. The shared lock is held.
     ///
     /// With `diff` its content, with `promised` its size and digest are verified; what is not so is not stored.

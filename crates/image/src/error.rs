@@ -36,6 +36,12 @@ pub enum Error {
         /// Whether more came.
         longer: bool,
     },
+    /// A registry, or what lies on the way there.
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    /// Another part of the same transfer has failed.
+    #[error("it was given up")]
+    GivenUp,
     /// An index without an image for a platform.
     #[error("no image for the platform {wanted}; there are images for {offered}")]
     NoPlatform {
@@ -118,6 +124,8 @@ impl Fault for Error {
             }
             Self::MediaType { .. } | Self::Platform(_) | Self::Archive(_) => Kind::Invalid,
             Self::NoPlatform { .. } => Kind::NotFound,
+            Self::Registry(e) => e.kind(),
+            Self::GivenUp => Kind::Cancelled,
             Self::Size { .. } => Kind::Corrupt,
             Self::Io { source, .. } => Kind::of_io(source),
             Self::InUse { .. } | Self::NotEmpty(_) => Kind::Conflict,
@@ -132,6 +140,7 @@ impl Fault for Error {
             Self::NotFound(_) => Some("make one of the host's programs: host:sh, or import a tarball".into()),
             Self::Ambiguous(_) => Some("give more digits of the id".into()),
             Self::NoProgram(_) => Some("give its absolute path, or install it".into()),
+            Self::Registry(e) => e.hint(),
             Self::Content(e) => e.hint(),
             Self::Snapshot(e) => e.hint(),
             _ => None,

@@ -3,6 +3,8 @@
 //!
 //! On disk, in the content store: the config and the manifest are blobs; `images/<config hex>/record.json` holds what a
 //! start needs (the layers' chain ids in order), so that resolving a name reads two links and two small files.
+//! `spool/` holds archives that came through a pipe, without a name, while they are read. A config may have come with
+//! several manifests: the record names the last one, `manifests/` all; each keeps its blobs while the image is there.
 #![forbid(unsafe_code)]
 
 mod admit;
@@ -15,10 +17,13 @@ mod history;
 mod host;
 mod images;
 mod import;
+mod incoming;
 mod list;
 mod load;
 mod manifest;
 mod platform;
+mod pull;
+mod push;
 mod remove;
 mod save;
 mod strict;
@@ -36,6 +41,8 @@ pub use list::{Filter, Summary};
 pub use load::Loaded;
 pub use manifest::{Descriptor, Manifest, choose};
 pub use platform::Platform;
+pub use pull::{Progress, Pull, Pulled, Step as TransferStep};
+pub use push::{Push, Pushed};
 pub use remove::{Pruned, Removed, Usage};
 
 /// Result of an operation on images.

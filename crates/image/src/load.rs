@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io::Read;
 
-use content::{Digest, Reference};
+use content::{Digest, Hasher, Reference};
 use serde::{Deserialize, Serialize};
-use snapshot::ChainId;
+use snapshot::{ChainId, Layer};
 
 use crate::archive::{Archive, bad};
 use crate::config::{ConfigFile, or_default};
-use crate::manifest::{Descriptor, Index, MAX_IMAGES, Manifest, OCI_INDEX, choose, encode};
+use crate::manifest::{Descriptor, Index, MAX_IMAGES, Manifest, OCI_INDEX, OCI_LAYER, choose, encode};
 use crate::strict::{self, MAX_DOCUMENT};
 use crate::{Error, Image, Images, Platform, Result};
 
@@ -101,6 +101,9 @@ impl Images {
             let image = self.load_manifest(archive, &chosen, &names)?;
             loaded.push(Loaded { image, names });
         }
+        if loaded.is_empty() && !index.manifests.is_empty() {
+            return Err(index.without(&platform));
+        }
         Ok(loaded)
     }
 
@@ -147,7 +150,10 @@ impl Images {
         let mut below: Vec<ChainId> = Vec::new();
         let mut made = Vec::new();
         for (name, diff) in image.layers.iter().zip(&file.rootfs.diff_ids) {
-            let taken = self.take_layer(&below, archive.open_member(name)?, Some(diff), None)?;
+            let taken = match self.known_layer(archive, name, ChainId::new(below.last(), diff))? {
+                Some(known) => known,
+                None => self.take_layer(&below, archive.open_member(name)?, Some(diff), None)?,
+            };
             below.push(taken.0.chain.clone());
             made.push(taken);
         }
@@ -155,6 +161,32 @@ impl Images {
         let manifest = encode("manifest", &Manifest::of(&config, descriptors))?;
         let image = self.publish_documents(&config, &manifest, &layers, &names)?;
         Ok(Loaded { image, names })
+    }
+
+    /// A layer that is here as the archive has it, uncompressed: hashing is less than unpacking again. Of a compressed one
+    /// the digest does not tell what is in it.
+    fn known_layer(
+        &self,
+        archive: &Archive,
+        name: &str,
+        chain: ChainId,
+    ) -> Result<Option<(Layer, Descriptor)>> {
+        let Some(layer) = self.layers.get(&chain)? else { return Ok(None) };
+        let promised: Digest = layer.diff.to_string().parse()?;
+        if !self.store.has(promised) {
+            return Ok(None);
+        }
+        let mut blob = archive.open_member(name)?;
+        let (size, mut hasher) = (blob.left, Hasher::default());
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            match blob.read(&mut buffer).map_err(|source| Error::Io { what: "read", source })? {
+                0 => break,
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+        let same = hasher.finish() == promised;
+        Ok(same.then(|| (layer, Descriptor::new(OCI_LAYER, promised, size))))
     }
 }
 

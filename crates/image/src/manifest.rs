@@ -113,6 +113,16 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Reads a manifest that was checked before it was stored.
+    pub(crate) fn stored(bytes: &[u8]) -> Result<Self> {
+        crate::strict::parse_stored("manifest", bytes)
+    }
+
+    /// Whether a blob is a part of the image.
+    pub(crate) fn names(&self, blob: Digest) -> bool {
+        self.config.digest == blob || self.layers.iter().any(|layer| layer.digest == blob)
+    }
+
     /// The manifest of a config and layers that had none.
     pub(crate) fn of(config: &[u8], layers: Vec<Descriptor>) -> Self {
         let config = Descriptor::new(OCI_CONFIG, Digest::of(config), config.len() as u64);
@@ -148,9 +158,24 @@ impl Index {
         serde_json::from_value(document).map_err(|e| bad(WHAT, e.to_string()))
     }
 
+    /// The error for an index that has nothing for `platform`: it names what there is.
+    pub(crate) fn without(&self, platform: &Platform) -> Error {
+        let images = self.manifests.iter().filter(|entry| entry.is_manifest());
+        let mut offered: Vec<_> =
+            images.filter_map(|e| e.platform.as_ref().map(ToString::to_string)).collect();
+        offered.truncate(20);
+        let offered = if offered.is_empty() { "none".into() } else { offered.join(", ") };
+        Error::NoPlatform { wanted: platform.to_string(), offered }
+    }
+
     pub(crate) fn of(manifests: Vec<Descriptor>) -> Self {
         Self { schema_version: 2, media_type: Some(OCI_INDEX.into()), manifests }
     }
+}
+
+/// Whether a media type is an index's.
+pub(crate) fn is_index(media_type: &str) -> bool {
+    matches!(media_type, OCI_INDEX | DOCKER_LIST)
 }
 
 /// The manifest for `platform` in an index that came with the media type `media_type`: the best variant that runs there;
@@ -167,13 +192,7 @@ pub fn choose(index: &[u8], media_type: &str, platform: &Platform) -> Result<Des
         [only] if only.platform.is_none() && only.is_manifest() => Some(only),
         _ => None,
     };
-    best.or_else(only).cloned().ok_or_else(|| {
-        let mut offered: Vec<_> =
-            images().filter_map(|e| e.platform.as_ref().map(ToString::to_string)).collect();
-        offered.truncate(20);
-        let offered = if offered.is_empty() { "none".into() } else { offered.join(", ") };
-        Error::NoPlatform { wanted: platform.to_string(), offered }
-    })
+    best.or_else(only).cloned().ok_or_else(|| index.without(platform))
 }
 
 /// Whether layers of this type can be applied. Compression is told by the bytes; the config's diff id proves the content.
@@ -236,4 +255,68 @@ fn bad(what: &'static str, why: String) -> Error {
 
 fn wrong_type(what: &'static str, found: &str) -> Error {
     Error::MediaType { what, found: found.chars().take(120).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn types_of_layers() {
+        for good in [OCI_LAYER, &format!("{OCI_LAYER}+gzip"), &format!("{OCI_LAYER}+zstd"), DOCKER_LAYER] {
+            assert!(is_layer(good), "{good}");
+        }
+        assert!(is_layer(&format!("{DOCKER_LAYER}.gzip")));
+        for bad in [
+            "",
+            "text/plain",
+            &format!("{OCI_LAYER}+xz"),
+            &format!("{OCI_LAYER}.gzip"),
+            &format!("{DOCKER_LAYER}+gzip"),
+        ] {
+            assert!(!is_layer(bad), "{bad}");
+        }
+        assert!(!is_layer("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"));
+    }
+
+    const KEYS: &[&str] =
+        &["schemaVersion", "mediaType", "config", "layers", "manifests", "digest", "size", "platform", "os"];
+
+    /// Values that come near to manifests.
+    fn document() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            Just(Value::from(OCI_MANIFEST)),
+            Just(Value::from(OCI_INDEX)),
+            Just(Value::from(OCI_LAYER)),
+            Just(Value::from(2)),
+            Just(Value::from(Digest::of(b"").to_string())),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 64, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(proptest::sample::select(KEYS), inner, 0..7)
+                    .prop_map(|map| map.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_document_is_read_or_refused(document in document()) {
+            let bytes = serde_json::to_vec(&document).unwrap();
+            let manifest = Manifest::parse(&bytes, OCI_MANIFEST);
+            let index = choose(&bytes, OCI_INDEX, &Platform::default());
+            prop_assert!(manifest.is_err() || index.is_err(), "two meanings");
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Manifest::parse(&bytes, DOCKER_MANIFEST);
+            let _ = choose(&bytes, DOCKER_LIST, &Platform::default());
+        }
+    }
 }

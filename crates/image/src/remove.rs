@@ -6,7 +6,7 @@ use snapshot::ChainId;
 
 use crate::images::Record;
 use crate::manifest::Manifest;
-use crate::strict::{self, MAX_DOCUMENT};
+use crate::strict::MAX_DOCUMENT;
 use crate::{Error, HostImage, Images, Result};
 
 /// One line of `docker rmi`.
@@ -194,9 +194,11 @@ impl Images {
         let mut blobs = HashSet::from([manifest]);
         match self.store.read(manifest, MAX_DOCUMENT) {
             Ok(bytes) => {
-                let manifest: Manifest = strict::parse_stored("manifest", &bytes)?;
-                blobs.extend(manifest.layers.iter().map(|layer| layer.digest));
-                blobs.insert(manifest.config.digest);
+                // An index has no blobs of its own: the manifest that was chosen from it is known, too.
+                if let Ok(manifest) = Manifest::stored(&bytes) {
+                    blobs.extend(manifest.layers.iter().map(|layer| layer.digest));
+                    blobs.insert(manifest.config.digest);
+                }
             }
             // A manifest that is gone or damaged must not keep its image from being removed.
             Err(content::Error::NoBlob(_) | content::Error::Damaged { .. }) => {}

@@ -1,14 +1,12 @@
 //! Images as one archive that is an OCI image layout and docker's archive at once, the same bytes for the same images.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, Read, Write};
 
 use content::{Digest, Hasher, Reference};
-use snapshot::ChainId;
 use tar::{Builder, EntryType, Header};
 
-use crate::host::stream::TarStream;
+use crate::admit::PlannedLayer;
 use crate::load::{DOCKER, DockerImage, INDEX, LAYOUT, Layout, NAME, REF_NAME, blob_name};
 use crate::manifest::{Descriptor, Index, Manifest, encode};
 use crate::strict::{self, MAX_DOCUMENT};
@@ -25,9 +23,7 @@ struct Saved {
 /// Where a blob's bytes come from.
 enum Source {
     Document(Vec<u8>),
-    Stored(u64),
-    /// A layer of the host's files, whose tar the layer's tree gives again.
-    Tree(ChainId, u64),
+    Layer(PlannedLayer),
 }
 
 impl Images {
@@ -62,11 +58,13 @@ impl Images {
 
     /// The manifests that a name stands for, and the references under which they are saved.
     fn wanted(&self, name: &str) -> Result<Vec<(Digest, Option<Reference>)>> {
-        let reference = match HostImage::parse(name) {
+        let host = HostImage::parse(name);
+        let tagged = name.contains('@') || name.rsplit('/').next().unwrap_or_default().contains(':');
+        let is_bare = host.is_none() && !tagged;
+        let reference = match host {
             Some(host) => Some(host.reference()?),
             None => name.parse::<Reference>().ok(),
         };
-        let is_bare = !name.contains('@') && !name.rsplit('/').next().unwrap_or_default().contains(':');
         if let Some(reference) = reference {
             let mut found = Vec::new();
             for (other, manifest) in self.store.references()? {
@@ -88,21 +86,16 @@ impl Images {
     fn collect(&self, digest: Digest, blobs: &mut BTreeMap<Digest, Source>) -> Result<Saved> {
         let id = self.store.image_of(digest)?.ok_or_else(|| Error::NotFound(digest.to_string()))?;
         let image = self.load(id)?;
-        let bytes = self.store.read(digest, MAX_DOCUMENT)?;
+        // The name may be an index's.
+        let bytes = self.store.read(image.manifest, MAX_DOCUMENT)?;
         let manifest: Manifest = strict::parse_stored("manifest", &bytes)?;
         let config = self.store.read(manifest.config.digest, MAX_DOCUMENT)?;
-        for ((layer, chain), diff) in manifest.layers.iter().zip(&image.layers).zip(&image.diff_ids) {
-            let source = match self.store.open_blob(layer.digest) {
-                Ok((_, size)) => Source::Stored(size),
-                Err(content::Error::NoBlob(_)) if diff.hex() == layer.digest.hex() => {
-                    Source::Tree(chain.clone(), layer.size)
-                }
-                Err(e) => return Err(e.into()),
-            };
-            blobs.insert(layer.digest, source);
+        for layer in image.layers_of(&manifest) {
+            self.layer_bytes(&layer)?;
+            blobs.insert(layer.descriptor.digest, Source::Layer(layer));
         }
         blobs.insert(manifest.config.digest, Source::Document(config));
-        blobs.insert(digest, Source::Document(bytes.clone()));
+        blobs.insert(image.manifest, Source::Document(bytes.clone()));
         Ok(Saved { bytes, manifest, names: BTreeSet::new() })
     }
 
@@ -117,7 +110,7 @@ impl Images {
             tar.append(&header(name, 0)?, io::empty()).map_err(write_error)?;
         }
         for (digest, source) in blobs {
-            let mut opened = self.open_source(*digest, source)?;
+            let mut opened = self.open_source(source)?;
             let header = header(&blob_name(*digest), opened.left)?;
             tar.append(&header, &mut opened).map_err(write_error)?;
             let found = opened.hasher.finish();
@@ -131,14 +124,10 @@ impl Images {
         tar.into_inner().and_then(|mut to| to.flush()).map_err(write_error)
     }
 
-    fn open_source<'a>(&self, digest: Digest, source: &'a Source) -> Result<Blob<'a>> {
+    fn open_source<'a>(&self, source: &'a Source) -> Result<Blob<'a>> {
         let (inner, left): (Box<dyn Read + 'a>, u64) = match source {
             Source::Document(bytes) => (Box::new(&bytes[..]), bytes.len() as u64),
-            Source::Stored(size) => (Box::new(File::from(self.store.open_blob(digest)?.0)), *size),
-            Source::Tree(chain, size) => {
-                let tree = TarStream::again(&self.layers.fs_path(chain));
-                (Box::new(tree.map_err(|source| Error::Io { what: "make a layer of", source })?), *size)
-            }
+            Source::Layer(layer) => (self.layer_bytes(layer)?, layer.descriptor.size),
         };
         Ok(Blob { inner, left, hasher: Hasher::default() })
     }

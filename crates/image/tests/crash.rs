@@ -10,7 +10,7 @@ use image::{Filter, Images};
 
 const DATA: &str = "SAMPAN_TEST_CRASH_DATA";
 
-/// The victim: makes and removes images until it is killed.
+/// The victim: makes, saves, removes and loads images until it is killed.
 #[test]
 fn victim() {
     let Some(data) = env::var_os(DATA) else { return };
@@ -19,9 +19,13 @@ fn victim() {
         images.resolve("host:sh").unwrap();
         images.resolve("host:ls,sh").unwrap();
         images.tag("host/sh", &"again:1".parse().unwrap()).unwrap();
+        let mut archive = Vec::new();
+        images.save(&["host/sh".to_owned()], &mut archive).unwrap();
         for name in ["again:1", "host/sh", "host/ls-sh"] {
             images.remove(name, false, |_| None).unwrap();
         }
+        images.load_stream(&archive[..]).unwrap();
+        images.remove("host/sh", false, |_| None).unwrap();
     }
 }
 
@@ -30,7 +34,7 @@ fn a_kill_at_any_time_leaves_whole_images_only() {
     let dir = tempfile::Builder::new().prefix("sampan-test-crash-").tempdir().unwrap();
     let data = dir.path().join("data");
     let images = Images::open(&data).unwrap();
-    // How long one whole making takes on this machine now: the kills are spread over twice that.
+    // How long one whole making takes on this machine now: the kills are spread over four times that.
     let start = Instant::now();
     let scratch = tempfile::Builder::new().prefix("sampan-test-crash-").tempdir().unwrap();
     Images::open(&scratch.path().join("data")).unwrap().resolve("host:sh").unwrap();
@@ -44,7 +48,7 @@ fn a_kill_at_any_time_leaves_whole_images_only() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        thread::sleep(Duration::from_millis(4) + whole * 2 * round / 59);
+        thread::sleep(Duration::from_millis(4) + whole * 4 * round / 59);
         child.kill().unwrap();
         child.wait().unwrap();
         for line in images.list(&Filter::default()).unwrap() {

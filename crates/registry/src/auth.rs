@@ -1,7 +1,7 @@
 //! Telling a registry who asks: Basic, and Bearer tokens of its token server.
 //!
-//! Credentials belong to one origin. They are sent to it, and to the token server that it names itself, over https: a
-//! registry that is trusted with a password could as well ask for it by Basic. A host that a redirect led to names none.
+//! Credentials belong to one origin. They are sent to it, and to the token server that it names itself if that is of the
+//! same site, or one that is known. A host that a redirect led to names none. Without credentials any token server is asked.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use ureq::http::Method;
 
+use crate::answer::read_small;
+use crate::call::Body;
 use crate::challenge::Challenge;
-use crate::send::{Body, Endpoint, read_small};
+use crate::endpoint::Endpoint;
 use crate::url::{Url, escape};
 use crate::{Credential, Credentials, Error, Result, Secret};
 
@@ -21,6 +23,8 @@ const LIFETIME: u64 = 60;
 const LONGEST_LIFETIME: u64 = 24 * 3600;
 /// How much of a token server's answer is read.
 const ANSWER: u64 = 1 << 20;
+/// Token servers of registries that are at another site: docker's hardened images, Red Hat.
+const KNOWN: [&str; 2] = ["auth.docker.io", "sso.redhat.com"];
 /// How many tokens are kept; each belongs to a scope.
 const TOKENS: usize = 64;
 
@@ -103,6 +107,13 @@ impl Auth {
                 }
                 let credential = self.credential(&mut state)?;
                 let realm = realm_of(endpoint, realm, what)?;
+                if credential.is_some() && !is_trusted(endpoint, &realm.origin.host) {
+                    let host = realm.origin.authority();
+                    return Err(endpoint.protocol(
+                        what,
+                        format!("its token server {host} is of another site, where credentials do not go"),
+                    ));
+                }
                 let asked = Instant::now();
                 let granted = fetch(endpoint, realm, service.as_deref(), scopes, credential.as_ref(), what)?;
                 let lifetime =
@@ -133,6 +144,27 @@ fn realm_of(endpoint: &Endpoint, realm: &str, what: &str) -> Result<Url> {
         .may_go(&url)
         .map_err(|why| endpoint.protocol(what, format!("its token server {realm:?}: {why}")))?;
     Ok(url)
+}
+
+/// Whether a token server may be sent the credentials.
+fn is_trusted(endpoint: &Endpoint, realm: &str) -> bool {
+    let own = &endpoint.host.base.origin;
+    let listed = |host: &str| host.eq_ignore_ascii_case(realm);
+    own.host == realm
+        || (own.ip().is_none() && same_site(&own.host, realm))
+        || KNOWN.iter().copied().any(listed)
+        || endpoint.options.token_hosts.iter().map(String::as_str).any(listed)
+}
+
+/// Whether two names are of one site, as far as names tell: their last two labels are the same.
+fn same_site(one: &str, other: &str) -> bool {
+    let (one, other): (Vec<&str>, Vec<&str>) = (one.rsplit('.').collect(), other.rsplit('.').collect());
+    let common = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
+    // Below co.uk, com.au and their like two labels are everybody's.
+    let everybody = one.len() > 1
+        && one[0].len() == 2
+        && matches!(one[1], "co" | "com" | "net" | "org" | "gov" | "edu" | "ac");
+    common >= if everybody { 3 } else { 2 }
 }
 
 fn fetch(
@@ -177,7 +209,7 @@ fn fetch(
     };
     // A redirect from here would take the credentials along: none is followed.
     let mut body = form.as_ref().map_or(Body::None, |form| Body::Bytes(form.as_bytes()));
-    let mut response = endpoint.once_more(&url, &method, &headers, &mut body, &what)?;
+    let mut response = endpoint.once(&url, &method, &headers, &mut body, &what)?;
     if response.status().is_redirection() {
         return Err(endpoint.protocol(&what, "its token server redirects, which is not followed"));
     }
@@ -187,4 +219,26 @@ fn fetch(
     let text = read_small(endpoint, response.body_mut(), ANSWER, &what)?;
     serde_json::from_slice(&text)
         .map_err(|_| endpoint.protocol(&what, "its token server's answer is not the protocol's JSON"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sites() {
+        for (one, other, same) in [
+            ("registry-1.docker.io", "auth.docker.io", true),
+            ("registry.gitlab.com", "gitlab.com", true),
+            ("gitlab.com", "registry.gitlab.com", true),
+            ("r.example.co.uk", "auth.example.co.uk", true),
+            ("r.example.co.uk", "auth.evil.co.uk", false),
+            ("docker.io", "docker.io.evil.example", false),
+            ("r.docker.io", "xdocker.io", false),
+            ("localhost", "evil.localhost", false),
+            ("h", "x.h", false),
+        ] {
+            assert_eq!(same_site(one, other), same, "{one} {other}");
+        }
+    }
 }

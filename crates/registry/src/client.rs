@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use ureq::http::Method;
 
+use crate::answer::Answer;
+use crate::call::{Body, Call};
+use crate::endpoint::Endpoint;
 use crate::hosts::Host;
-use crate::send::{Answer, Body, Call, Endpoint};
 use crate::{Anonymous, Cancel, Credentials, Error, Result, hosts, names};
 
 /// What a repository is opened for; a token is asked for no more than that.
@@ -29,6 +31,8 @@ pub struct Options {
     pub plain_http: bool,
     /// Who asks.
     pub credentials: Arc<dyn Credentials>,
+    /// Token servers of other sites than the registry's which may be sent its credentials.
+    pub token_hosts: Vec<String>,
     /// The value of `User-Agent`.
     pub user_agent: String,
     /// How long making a connection may take.
@@ -49,6 +53,7 @@ impl Default for Options {
             hosts_dirs: Vec::new(),
             plain_http: false,
             credentials: Arc::new(Anonymous),
+            token_hosts: Vec::new(),
             user_agent: concat!("sampan/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: Duration::from_secs(15),
             read_timeout: Duration::from_secs(30),

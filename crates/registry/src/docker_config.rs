@@ -28,6 +28,7 @@ const HUB: &str = "https://index.docker.io/v1/";
 #[derive(Clone, Debug)]
 pub struct DockerConfig {
     path: PathBuf,
+    helpers: Option<PathBuf>,
 }
 
 /// What a helper answers to `get`.
@@ -41,7 +42,7 @@ struct Answer {
 impl DockerConfig {
     /// The `config.json` in `dir`, which need not exist.
     pub fn at(dir: &Path) -> Self {
-        Self { path: dir.join("config.json") }
+        Self { path: dir.join("config.json"), helpers: None }
     }
 
     /// The one of this user: in `$DOCKER_CONFIG`, or else in `~/.docker`.
@@ -55,6 +56,13 @@ impl DockerConfig {
             why: "there is no home directory; set DOCKER_CONFIG".into(),
         })?;
         Ok(Self::at(&home.join(".docker")))
+    }
+
+    /// Looks for credential helpers in `dir` instead of `PATH`.
+    #[must_use]
+    pub fn helpers_in(mut self, dir: &Path) -> Self {
+        self.helpers = Some(dir.to_owned());
+        self
     }
 
     /// The file.
@@ -181,7 +189,9 @@ impl DockerConfig {
         if !plain {
             return Err(self.wrong(format!("{:?} is no name of a credential helper", clean(name, 64))));
         }
-        let mut child = Command::new(format!("docker-credential-{name}"))
+        let program = PathBuf::from(format!("docker-credential-{name}"));
+        let program = self.helpers.as_ref().map_or_else(|| program.clone(), |dir| dir.join(&program));
+        let mut child = Command::new(program)
             .arg(verb)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -213,6 +223,9 @@ impl DockerConfig {
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
         };
+        if answer.len() as u64 > ANSWER {
+            return Err(failed("it did not end, or said too much".into()));
+        }
         if status.success() {
             return Ok(Some(answer));
         }

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use ureq::http::Method;
 
+use crate::answer::{Answer, read_small};
+use crate::endpoint::Endpoint;
 use crate::error::clean;
-use crate::send::{Answer, Endpoint, read_small};
 use crate::{Cancel, Registry, Result, names};
 
 /// What a manifest may have at most (distribution-spec, "Pushing manifests").
@@ -117,7 +118,7 @@ impl Read for Blob {
                     format!("the blob was cut off {left} bytes before its end"),
                 ));
             }
-            *left -= read as u64;
+            *left = left.saturating_sub(read as u64);
         }
         Ok(read)
     }
@@ -132,10 +133,21 @@ impl Registry {
         self.first(
             |host| if by_digest { host.pull } else { host.resolve },
             |endpoint| {
-                let mut answer = self.ask_manifest(endpoint, Method::GET, reference, &what)?;
-                let media_type = media_type(endpoint, &answer, &what)?;
-                let digest = digest(endpoint, &answer, &what)?;
-                let bytes = read_small(endpoint, answer.response.body_mut(), MANIFEST, &what)?;
+                let read = || -> Result<(String, Option<String>, Vec<u8>)> {
+                    let mut answer = self.ask_manifest(endpoint, Method::GET, reference, &what)?;
+                    let media_type = media_type(endpoint, &answer, &what)?;
+                    let digest = digest(endpoint, &answer, &what)?;
+                    Ok((
+                        media_type,
+                        digest,
+                        read_small(endpoint, answer.response.body_mut(), MANIFEST, &what)?,
+                    ))
+                };
+                // One that is cut off is as good as one that did not come.
+                let (media_type, digest, bytes) = match read() {
+                    Err(error) if error.is_passing() => read()?,
+                    other => other?,
+                };
                 let found = names::digest_of(&bytes);
                 if by_digest && found != reference {
                     return Err(endpoint.protocol(&what, format!("the manifest is {found}")));

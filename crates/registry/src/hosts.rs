@@ -24,6 +24,8 @@ pub(crate) struct Host {
     pub(crate) push: bool,
     pub(crate) skip_verify: bool,
     pub(crate) ca: Vec<PathBuf>,
+    /// Certificate chains of ours, and their keys; the key may stand in the same file.
+    pub(crate) client: Vec<(PathBuf, PathBuf)>,
     pub(crate) headers: Vec<(String, String)>,
 }
 
@@ -38,6 +40,7 @@ impl Host {
             push: true,
             skip_verify: false,
             ca: Vec::new(),
+            client: Vec::new(),
             headers: Vec::new(),
         }
     }
@@ -55,6 +58,10 @@ pub(crate) fn of(dirs: &[PathBuf], registry: &str) -> Result<Vec<Host>> {
             if let Some(text) = read(&path)? {
                 let failed = |why| Error::Hosts { path: path.display().to_string(), why };
                 return parse(&text, registry, path.parent().unwrap_or(dir)).map_err(failed);
+            }
+            let mut server = server(registry)?;
+            if certificates(&dir.join(name), &mut server)? {
+                return Ok(vec![server]);
             }
         }
     }
@@ -116,8 +123,9 @@ fn parse(text: &str, registry: &str, dir: &Path) -> Result<Vec<Host>, String> {
         }
     };
     // A server that is listed as a host too has its place and fields there.
-    if !hosts.iter().any(|host| host.base == last.base) {
-        hosts.push(last);
+    match hosts.iter_mut().find(|host| host.base == last.base) {
+        Some(listed) => listed.is_server = true,
+        None => hosts.push(last),
     }
     Ok(hosts)
 }
@@ -152,8 +160,9 @@ fn fill(host: &mut Host, fields: &toml::Table, dir: &Path) -> Result<(), String>
         }
     }
     host.skip_verify = flag(fields, "skip_verify")?;
-    if fields.contains_key("client") {
-        return Err("client certificates are not supported".into());
+    if let Some(client) = fields.get("client") {
+        host.client =
+            pairs(client)?.into_iter().map(|(chain, key)| (dir.join(chain), dir.join(key))).collect();
     }
     if let Some(ca) = fields.get("ca") {
         host.ca = strings("ca", ca)?.iter().map(|path| dir.join(path)).collect();
@@ -193,6 +202,53 @@ fn strings(name: &str, value: &toml::Value) -> Result<Vec<String>, String> {
         }
         _ => Err(wrong()),
     }
+}
+
+/// A file, files, or lists of a certificate and its key.
+fn pairs(value: &toml::Value) -> Result<Vec<(String, String)>, String> {
+    let wrong = || "`client` is neither a file nor a list of certificates and keys".to_owned();
+    let toml::Value::Array(values) = value else {
+        let file = value.as_str().ok_or_else(wrong)?;
+        return Ok(vec![(file.to_owned(), file.to_owned())]);
+    };
+    let pair = |value: &toml::Value| {
+        let mut files = strings("client", value)?.into_iter();
+        match (files.next(), files.next(), files.next()) {
+            (Some(chain), None, None) => Ok((chain.clone(), chain)),
+            (Some(chain), Some(key), None) if key.is_empty() => Ok((chain.clone(), chain)),
+            (Some(chain), Some(key), None) => Ok((chain, key)),
+            _ => Err(wrong()),
+        }
+    };
+    values.iter().map(pair).collect()
+}
+
+/// The files of docker's `certs.d`: authorities in `*.crt`, and `*.cert` of ours with the same name's `.key`.
+fn certificates(dir: &Path, host: &mut Host) -> Result<bool> {
+    let failed =
+        |error: std::io::Error| Error::Hosts { path: dir.display().to_string(), why: error.to_string() };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(false);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let mut files = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?;
+    files.sort();
+    for file in files {
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("crt") => host.ca.push(file),
+            Some("cert") => host.client.push((file.clone(), file.with_extension("key"))),
+            _ => {}
+        }
+    }
+    Ok(!host.ca.is_empty() || !host.client.is_empty())
 }
 
 #[cfg(test)]
@@ -247,6 +303,15 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_is_listed_keeps_its_place() {
+        let text = "[host.\"https://h\"]\n[host.\"https://m\"]\ncapabilities = \"pull\"\n";
+        let hosts = parse(text, "h", Path::new("/")).unwrap();
+        let found: Vec<_> =
+            hosts.iter().map(|host| (host.base.origin.host.as_str(), host.is_server)).collect();
+        assert_eq!(found, [("h", true), ("m", false)]);
+    }
+
+    #[test]
     fn wrong_files_are_refused() {
         for text in [
             "server = 1",
@@ -255,11 +320,35 @@ mod tests {
             "[host.\"https://x\"]\ncapabilities = [\"fly\"]",
             "[host.\"https://x\"]\nskip_verify = \"yes\"",
             "[host.\"https://x\"]\n[host.\"https://x\".header]\nx = \"a\\r\\nb\"",
-            "[host.\"https://x\"]\nclient = \"c.pem\"",
+            "[host.\"https://x\"]\nclient = [[\"a\", \"b\", \"c\"]]",
+            "[host.\"https://x\"]\nclient = 1",
             "= ",
         ] {
             assert!(parse(text, "docker.io", Path::new("/")).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn certificates_of_ours() {
+        for (client, expected) in [
+            ("\"c.pem\"", &[("/d/c.pem", "/d/c.pem")][..]),
+            ("[\"a\", \"/b\"]", &[("/d/a", "/d/a"), ("/b", "/b")]),
+            ("[[\"a\", \"b\"], [\"c\", \"\"]]", &[("/d/a", "/d/b"), ("/d/c", "/d/c")]),
+        ] {
+            let hosts = parse(&format!("client = {client}"), "h", Path::new("/d")).unwrap();
+            let expected: Vec<_> =
+                expected.iter().map(|(a, b)| (PathBuf::from(a), PathBuf::from(b))).collect();
+            assert_eq!(hosts[0].client, expected, "{client}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let own = dir.path().join("h");
+        std::fs::create_dir(&own).unwrap();
+        for name in ["b.crt", "a.crt", "me.cert", "me.key"] {
+            std::fs::write(own.join(name), "").unwrap();
+        }
+        let hosts = of(&[dir.path().into()], "h").unwrap();
+        assert_eq!(hosts[0].ca, [own.join("a.crt"), own.join("b.crt")]);
+        assert_eq!(hosts[0].client, [(own.join("me.cert"), own.join("me.key"))]);
     }
 
     #[test]

@@ -8,11 +8,14 @@
 //! that a blob has the digest it was asked by is for whoever stores it.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod auth;
+mod call;
 mod challenge;
 mod client;
 mod credentials;
 mod docker_config;
+mod endpoint;
 mod error;
 mod fetch;
 mod hosts;

@@ -6,8 +6,10 @@ use std::io::Read;
 use serde::Deserialize;
 use ureq::http::Method;
 
+use crate::answer::{Answer, read_small};
+use crate::call::{Body, Call, Measured};
+use crate::endpoint::Endpoint;
 use crate::error::clean;
-use crate::send::{Answer, Body, Call, Endpoint, Measured, read_small};
 use crate::url::Url;
 use crate::{Error, Registry, Result, names};
 

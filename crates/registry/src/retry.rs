@@ -11,7 +11,8 @@ pub(crate) const TRIES: u32 = 3;
 
 /// Tells running calls to end. Clones tell the same calls.
 ///
-/// A call looks at it before every request, in every pause, and at every read of a blob.
+/// A call looks at it before every request, in every pause, and at every read of a blob: a registry that is silent is
+/// waited for until its timeout.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 

@@ -148,6 +148,27 @@ fn realms_that_no_credentials_go_to() {
 }
 
 #[test]
+fn a_token_server_of_another_site_has_no_credentials() {
+    let tokens = Hostile::start(|_, _: &Request| reply(200, &[], r#"{"token":"t"}"#));
+    // By name it is another host.
+    let realm = tokens.name().replace("127.0.0.1", "localhost");
+    let server = Hostile::start(move |_, request: &Request| match request.header("authorization") {
+        Some("Bearer t") => reply(200, &[MANIFEST], "{}"),
+        _ => reply(401, &[("www-authenticate", &format!(r#"Bearer realm="http://{realm}/token""#))], ""),
+    });
+    let error = open(&server).manifest("a").unwrap_err();
+    assert!(matches!(error, Error::Protocol { .. }), "{error}");
+    assert!(tokens.requests().is_empty());
+    // Without credentials there is nothing to lose, and the user may say that it is right.
+    let anonymous = Options { credentials: Arc::new(registry::Anonymous), ..options(&server) };
+    let trusted = Options { token_hosts: vec!["localhost".into()], ..options(&server) };
+    for options in [anonymous, trusted] {
+        Registry::open(&server.name(), "app", Access::Pull, &options).unwrap().manifest("a").unwrap();
+    }
+    assert_eq!(authorizations(&tokens), ["Basic dXNlcjpjYW5hcnk="]);
+}
+
+#[test]
 fn a_redirect_to_another_host_has_no_authorization() {
     let other = Hostile::start(|_, request: &Request| {
         if request.path == "/challenge" {
@@ -393,4 +414,117 @@ fn a_call_can_be_cancelled() {
     cancel.cancel();
     let error = thread.join().unwrap().unwrap_err();
     assert_eq!(error.kind(), Kind::Cancelled, "{error}");
+}
+
+#[test]
+fn connections_that_break_are_made_again() {
+    for broken in [&b""[..], b"HTTP/1.1 2", b"HTTP/1.1 200 x\r\ncontent-length: 9"] {
+        let left = AtomicU32::new(2);
+        let server = Hostile::start(move |_, _: &Request| {
+            let breaks = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+            if breaks { Reply::Bytes(broken.to_vec()) } else { reply(200, &[MANIFEST], "{}") }
+        });
+        open(&server).manifest("a").unwrap();
+        assert_eq!(server.requests().len(), 3);
+    }
+    // A manifest that is cut off.
+    let left = AtomicU32::new(1);
+    let server = Hostile::start(move |_, _: &Request| {
+        let breaks = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
+        reply(200, &[MANIFEST, ("content-length", "4")], if breaks { "{" } else { "{  }" })
+    });
+    assert_eq!(open(&server).manifest("a").unwrap().bytes, b"{  }");
+}
+
+#[test]
+fn answers_that_are_no_http() {
+    for answer in [
+        &b"hello\r\n\r\n"[..],
+        b"HTTP/1.1 abc\r\n\r\n",
+        b"HTTP/1.1 200 x\r\ncontent-length: -1\r\n\r\n",
+        b"\0\0\0\0",
+    ] {
+        let server = Hostile::start(move |_, _: &Request| Reply::Bytes(answer.to_vec()));
+        let error = open(&server).manifest("a").unwrap_err();
+        assert!(matches!(error, Error::Protocol { .. } | Error::Network { .. }), "{error:?}");
+    }
+    let server = Hostile::start(|_, _: &Request| {
+        Reply::Bytes(format!("HTTP/1.1 200 x\r\n{}\r\n", "x: y\r\n".repeat(100_000)).into_bytes())
+    });
+    assert!(matches!(open(&server).manifest("a"), Err(Error::Protocol { .. })));
+}
+
+#[test]
+fn an_upload_that_is_refused_early_says_why() {
+    let server = Hostile::start(|_, request: &Request| match request.method.as_str() {
+        "POST" => reply(202, &[("location", "/up")], ""),
+        _ => reply(413, &[], r#"{"errors":[{"code":"SIZE_INVALID","message":"too large"}]}"#),
+    });
+    let registry = Registry::open(&server.name(), "app", Access::Push, &options(&server)).unwrap();
+    let error = registry.upload(EMPTY, 3, &mut &b"abc"[..]).unwrap_err();
+    assert!(error.to_string().contains("too large"), "{error}");
+    let denied = Hostile::start(|_, _: &Request| reply(403, &[], r#"{"errors":[{"code":"DENIED"}]}"#));
+    let registry = Registry::open(&denied.name(), "app", Access::Push, &options(&denied)).unwrap();
+    assert!(matches!(registry.upload(EMPTY, 3, &mut &b"abc"[..]), Err(Error::Denied(_))));
+    assert!(matches!(registry.mount(EMPTY, "b"), Err(Error::Denied(_))));
+}
+
+/// An https server that redirects to plain http: files of answers, which openssl serves as they are.
+#[test]
+fn https_does_not_become_http() {
+    let tls = testkit::Registry::start_with_tls();
+    let plain = Hostile::start(|_, _: &Request| reply(200, &[MANIFEST], "{}"));
+    let dir = tempfile::tempdir().unwrap();
+    let manifests = dir.path().join("v2/app/manifests");
+    std::fs::create_dir_all(&manifests).unwrap();
+    for (tag, to) in
+        [("good", "/v2/app/manifests/end".to_owned()), ("bad", format!("http://{}/x", plain.name()))]
+    {
+        std::fs::write(
+            manifests.join(tag),
+            format!("HTTP/1.0 302 x\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"),
+        )
+        .unwrap();
+    }
+    std::fs::write(
+        manifests.join("end"),
+        "HTTP/1.0 200 x\r\ncontent-type: a/b\r\ncontent-length: 2\r\n\r\n{}",
+    )
+    .unwrap();
+    let log = dir.path().join("log");
+    let mut server = std::process::Command::new("openssl")
+        .args(["s_server", "-accept", "127.0.0.1:0", "-HTTP", "-cert"])
+        .arg(tls.ca())
+        .arg("-key")
+        .arg(tls.key())
+        .current_dir(dir.path())
+        .stdin(std::process::Stdio::null())
+        .stdout(std::fs::File::create(&log).unwrap())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut port = String::new();
+    testkit::eventually(Duration::from_secs(10), || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        let rest = text.split("ACCEPT 127.0.0.1:").nth(1).unwrap_or_default();
+        port = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().to_owned();
+        !port.is_empty()
+    });
+    let name = format!("localhost:{port}");
+    let own = dir.path().join(&name);
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(own.join("hosts.toml"), format!("ca = {:?}", tls.ca())).unwrap();
+    let options = Options {
+        hosts_dirs: vec![dir.path().into()],
+        read_timeout: Duration::from_secs(5),
+        ..options(&plain)
+    };
+    let registry = Registry::open(&name, "app", Access::Pull, &options).unwrap();
+    let (good, bad) = (registry.manifest("good"), registry.manifest("bad"));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert_eq!(good.unwrap().bytes, b"{}");
+    let error = bad.unwrap_err();
+    assert!(matches!(error, Error::Protocol { .. }) && error.to_string().contains("plain http"), "{error}");
+    assert!(plain.requests().is_empty());
 }

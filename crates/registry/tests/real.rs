@@ -91,6 +91,36 @@ fn a_push_comes_back() {
 }
 
 #[test]
+fn others_understand_what_was_pushed() {
+    let server = testkit::Registry::start();
+    let options = Options::default();
+    let to = Registry::open(&server.name(), "app", Access::Push, &options).unwrap();
+    let (_, manifest) = push(&to, "v1", &bytes(1000));
+    let skopeo = |arguments: &[&str]| {
+        let output =
+            std::process::Command::new("skopeo").args(arguments).output().expect("skopeo is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let name = format!("docker://{}/app:v1", server.name());
+    assert!(skopeo(&["inspect", "--raw", "--tls-verify=false", &name]) == manifest);
+    // And the other way round.
+    let copy = format!("docker://{}/copy:v2", server.name());
+    skopeo(&[
+        "copy",
+        "-q",
+        "--preserve-digests",
+        "--insecure-policy",
+        "--src-tls-verify=false",
+        "--dest-tls-verify=false",
+        &name,
+        &copy,
+    ]);
+    let from = Registry::open(&server.name(), "copy", Access::Pull, &options).unwrap();
+    assert_eq!(from.manifest("v2").unwrap().bytes, manifest);
+}
+
+#[test]
 fn wrong_content_is_not_stored() {
     let server = testkit::Registry::start();
     let to = Registry::open(&server.name(), "app", Access::Push, &Options::default()).unwrap();
@@ -132,12 +162,33 @@ fn a_login_is_wanted() {
 #[test]
 fn a_certificate_has_to_be_trusted() {
     let server = testkit::Registry::start_with_tls();
-    let error = Registry::login(&server.name(), &Options::default()).unwrap().check().unwrap_err();
-    assert!(matches!(error, Error::Tls { .. }), "{error}");
     let dir = tempfile::tempdir().unwrap();
     let own = dir.path().join(server.name());
     std::fs::create_dir(&own).unwrap();
     let options = Options { hosts_dirs: vec![dir.path().into()], ..Options::default() };
+    // Its certificate is for localhost, and 127.0.0.1 is not that: trust in who signed it is not enough.
+    let other = server.name().replace("localhost", "127.0.0.1");
+    std::fs::create_dir(dir.path().join(&other)).unwrap();
+    std::fs::write(dir.path().join(&other).join("hosts.toml"), format!("ca = {:?}", server.ca())).unwrap();
+    for (name, options) in [(server.name(), &Options::default()), (other, &options)] {
+        let to = Registry::open(&name, "app", Access::Push, options).unwrap();
+        let blob = digest(b"x");
+        for outcome in [
+            to.check(),
+            to.manifest("v1").map(drop),
+            to.head_manifest("v1").map(drop),
+            to.blob(&blob, 0).map(drop),
+            to.has_blob(&blob).map(drop),
+            to.mount(&blob, "other").map(drop),
+            to.upload(&blob, 1, &mut &b"x"[..]),
+            to.put_manifest("v1", MANIFEST, b"{}").map(drop),
+            to.delete_manifest("v1"),
+            to.tags().map(drop),
+        ] {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, Error::Tls { .. }), "{error}");
+        }
+    }
     for line in [format!("ca = {:?}", server.ca()), "skip_verify = true".to_owned()] {
         std::fs::write(own.join("hosts.toml"), line).unwrap();
         let to = Registry::open(&server.name(), "app", Access::Push, &options).unwrap();
@@ -145,4 +196,29 @@ fn a_certificate_has_to_be_trusted() {
         push(&to, "v1", b"layer");
         assert_eq!(to.tags().unwrap(), ["v1"]);
     }
+}
+
+#[test]
+fn a_certificate_of_ours_is_shown() {
+    let server = testkit::Registry::start_with_client_tls();
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join(server.name());
+    std::fs::create_dir(&own).unwrap();
+    let options = Options { hosts_dirs: vec![dir.path().into()], ..Options::default() };
+    let open = || Registry::open(&server.name(), "app", Access::Push, &options).unwrap();
+    // As docker has them.
+    std::fs::copy(server.ca(), own.join("ca.crt")).unwrap();
+    let error = open().check().unwrap_err();
+    assert!(matches!(error, Error::Tls { .. } | Error::Network { .. }), "{error:?}");
+    std::fs::copy(server.ca(), own.join("me.cert")).unwrap();
+    std::fs::copy(server.key(), own.join("me.key")).unwrap();
+    open().check().unwrap();
+    push(&open(), "v1", b"layer");
+    // As containerd has them.
+    std::fs::write(own.join("hosts.toml"), "ca = \"ca.crt\"\nclient = [[\"me.cert\", \"me.key\"]]\n")
+        .unwrap();
+    assert_eq!(open().tags().unwrap(), ["v1"]);
+    std::fs::write(own.join("hosts.toml"), "ca = \"ca.crt\"\nclient = \"me.cert\"\n").unwrap();
+    let error = Registry::open(&server.name(), "app", Access::Pull, &options).unwrap_err();
+    assert!(matches!(error, Error::Hosts { .. }), "{error}");
 }

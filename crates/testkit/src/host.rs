@@ -65,7 +65,22 @@ impl Host {
     /// A host whose roots are fresh directories under the temporary directory.
     pub fn new() -> Host {
         let root = tempfile::Builder::new().prefix("sampan-test-").tempdir().expect("a temporary directory");
-        Host { root }
+        let host = Host { root };
+        host.serve_docker_io("127.0.0.1:1");
+        host
+    }
+
+    /// Has docker.io served by the registry at `address`. A fresh host's is served by nobody: no test leaves the machine.
+    pub fn serve_docker_io(&self, address: &str) {
+        let dir = self.hosts_dir().join("docker.io");
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let text = format!("server = \"http://{address}\"\n");
+        std::fs::write(dir.join("hosts.toml"), text).expect("a file");
+    }
+
+    /// Where its registries' mirrors are described.
+    pub fn hosts_dir(&self) -> PathBuf {
+        self.root.path().join("certs.d")
     }
 
     /// The directory that holds both roots.
@@ -96,6 +111,8 @@ impl Host {
             .env("SAMPAN_DATA_ROOT", self.data())
             .env("SAMPAN_RUN_ROOT", self.run())
             .env("SAMPAN_CGROUP_ROOT", self.cgroup_root())
+            .env("SAMPAN_HOSTS_DIR", self.hosts_dir())
+            .env("DOCKER_CONFIG", self.root.path().join("docker"))
             .stdin(Stdio::null());
         command
     }

@@ -24,20 +24,25 @@ impl Registry {
 
     /// A registry that asks nobody, over plain http.
     pub fn start() -> Self {
-        Self::with(false, false)
+        Self::with(false, false, false)
     }
 
     /// A registry that wants [`USER`](Self::USER) and [`PASSWORD`](Self::PASSWORD).
     pub fn start_with_login() -> Self {
-        Self::with(true, false)
+        Self::with(true, false, false)
     }
 
     /// A registry that speaks https with a certificate for `localhost` which nobody signed but [itself](Self::ca).
     pub fn start_with_tls() -> Self {
-        Self::with(false, true)
+        Self::with(false, true, false)
     }
 
-    fn with(login: bool, tls: bool) -> Self {
+    /// The same, which wants that certificate of its clients too.
+    pub fn start_with_client_tls() -> Self {
+        Self::with(false, true, true)
+    }
+
+    fn with(login: bool, tls: bool, client: bool) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let at = |name: &str| dir.path().join(name);
         let storage = at("storage");
@@ -72,11 +77,11 @@ impl Registry {
                 .status()
                 .expect("openssl runs");
             assert!(made.success(), "openssl makes a certificate");
-            config.push_str(&format!(
-                "  tls: {{certificate: {:?}, key: {:?}}}\n",
-                at("ca.pem"),
-                at("key.pem")
-            ));
+            let (certificate, key) = (at("ca.pem"), at("key.pem"));
+            config.push_str(&format!("  tls:\n    certificate: {certificate:?}\n    key: {key:?}\n"));
+            if client {
+                config.push_str(&format!("    clientcas: [{certificate:?}]\n"));
+            }
         }
         std::fs::write(at("config.yml"), config).expect("a configuration");
         let log = std::fs::File::create(at("log")).expect("a log");
@@ -109,6 +114,11 @@ impl Registry {
     /// The certificate of [`start_with_tls`](Self::start_with_tls).
     pub fn ca(&self) -> std::path::PathBuf {
         self.dir.path().join("ca.pem")
+    }
+
+    /// The key of that certificate.
+    pub fn key(&self) -> std::path::PathBuf {
+        self.dir.path().join("key.pem")
     }
 
     /// Where it keeps what it was sent.

@@ -133,9 +133,12 @@ pub(crate) struct ContainerFlags {
     /// Seconds until it is killed after that; negative waits for ever
     #[arg(long, value_name = "SECONDS")]
     stop_timeout: Option<i64>,
-    /// Pull the image before: missing, never
+    /// Pull the image before: always, missing, never
     #[arg(long, value_name = "WHEN")]
     pull: Option<String>,
+    /// Do not show a pull
+    #[arg(short, long, value_name = "BOOL", value_parser = boolean)]
+    quiet: Option<bool>,
     /// Write the container's id to a file
     #[arg(long, value_name = "FILE")]
     cidfile: Option<PathBuf>,
@@ -352,6 +355,11 @@ impl ContainerFlags {
         Ok(attached)
     }
 
+    /// `--pull` and `--quiet`.
+    pub(crate) fn pull(&self) -> Result<(PullPolicy, bool), FlagError> {
+        Ok((given(&self.pull, "pull", pull)?.unwrap_or_default(), self.quiet.unwrap_or(false)))
+    }
+
     /// What the engine is asked for. `env` is the caller's environment.
     ///
     /// `stdin_once` is set as docker does for an attached container; a `run --detach` clears it.
@@ -398,7 +406,7 @@ impl ContainerFlags {
         for text in &self.add_host {
             spec.extra_hosts.push(env::extra_host(text).map_err(FlagError::of("add-host", text))?);
         }
-        given(&self.pull, "pull", pull)?;
+        self.pull()?;
         let mut words = self.image_and_command.into_iter();
         spec.image = words.next().unwrap_or_default();
         spec.command = words.collect();
@@ -478,10 +486,23 @@ fn cgroup_parent(text: &str) -> Parsed<String> {
     Ok(text.to_owned())
 }
 
-fn pull(text: &str) -> Parsed<()> {
+/// When an image is pulled before a container is made of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PullPolicy {
+    /// Each time.
+    Always,
+    /// When it is not here.
+    #[default]
+    Missing,
+    /// Never.
+    Never,
+}
+
+fn pull(text: &str) -> Parsed<PullPolicy> {
     match text {
-        "missing" | "never" => Ok(()),
-        "always" => Err("there is no registry client yet; use missing or never".into()),
+        "always" => Ok(PullPolicy::Always),
+        "missing" => Ok(PullPolicy::Missing),
+        "never" => Ok(PullPolicy::Never),
         _ => Err("invalid pull option: must be one of \"always\", \"missing\" or \"never\"".into()),
     }
 }

@@ -239,7 +239,6 @@ fn what_does_not_go_together() {
         ),
         (&["--log-driver=none", "--log-opt", "max-size=1m"], "invalid logging opts for driver none"),
         (&["--network", "bridge"], "networks are not built yet; use none, host or container:NAME"),
-        (&["--pull", "always"], "no registry client yet"),
         (&["--pull", "sometimes"], "must be one of"),
         (&["--name", "-"], "only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
         (&["-w", "relative"], "the working directory 'relative' is invalid, it needs to be an absolute path"),

@@ -7,6 +7,7 @@ use engine::{ContainerId, Engine};
 use fault::{Fault, Kind};
 
 use crate::flags::ContainerFlags;
+use crate::registries;
 use crate::{Failed, Outcome};
 
 /// docker's exit code when the container could not be made or started.
@@ -22,11 +23,15 @@ impl Args {
     pub(crate) fn run(self, engine: &Engine) -> Outcome {
         let cidfile =
             CidFile::reserve(self.container.cidfile()).map_err(|failed| failed.with_code(FAILED))?;
+        let pull = self.container.pull()?;
         let created = self
             .container
             .into_spec(&|name| std::env::var(name).ok())
             .map_err(Failed::from)
-            .and_then(|spec| Ok(engine.create(spec, None)?))
+            .and_then(|spec| {
+                registries::ensure(engine.images()?, &spec.image, pull)?;
+                Ok(engine.create(spec, None)?)
+            })
             .map_err(|failed| failed.with_code(1))?;
         cidfile.write(&created.id)?;
         println!("{}", created.id);

@@ -13,8 +13,12 @@ mod images;
 mod import;
 mod inspect;
 mod load;
+mod login;
+mod logout;
 mod logs;
 pub(crate) mod ps;
+mod pull;
+mod push;
 mod rename;
 pub(crate) mod rm;
 mod rmi;
@@ -68,6 +72,14 @@ pub(crate) enum Verb {
     Rename(rename::Args),
     /// Show everything about containers and images, as JSON
     Inspect(inspect::Args),
+    /// Get an image from a registry
+    Pull(pull::Args),
+    /// Send an image to a registry
+    Push(push::Args),
+    /// Remember who asks a registry
+    Login(login::Args),
+    /// Forget it
+    Logout(logout::Args),
     /// List images
     Images(images::Args),
     /// Remove images
@@ -149,6 +161,10 @@ pub(crate) enum ImageVerb {
     Rm(rmi::Args),
     /// Give an image another name
     Tag(tag::Args),
+    /// Get an image from a registry
+    Pull(pull::Args),
+    /// Send an image to a registry
+    Push(push::Args),
     /// Show everything about images, as JSON
     Inspect(inspect::Args),
     /// Make an image of the host's own programs and the libraries they load
@@ -175,6 +191,8 @@ impl Verb {
         let verb = match self {
             Verb::Completion(args) => return args.run(),
             Verb::Man(args) => return args.run(),
+            Verb::Login(args) => return args.run(),
+            Verb::Logout(args) => return args.run(),
             Verb::Container(verb) => return verb.run(global),
             Verb::Image(verb) => return verb.run(global),
             other => other,
@@ -198,6 +216,8 @@ impl Verb {
             Verb::Top(args) => args.run(engine),
             Verb::Rename(args) => args.run(engine),
             Verb::Inspect(args) => args.run(engine, inspect::Kind::Any),
+            Verb::Pull(args) => args.run(engine.images()?),
+            Verb::Push(args) => args.run(engine.images()?),
             Verb::Images(args) => args.run(engine.images()?),
             Verb::Rmi(args) => args.run(engine),
             Verb::Tag(args) => args.run(engine.images()?),
@@ -206,7 +226,8 @@ impl Verb {
             Verb::Load(args) => args.run(engine.images()?),
             Verb::Rootfs(args) => args.run(engine.images()?),
             Verb::Cleanup(args) => args.run(engine),
-            Verb::Completion(_) | Verb::Man(_) | Verb::Container(_) | Verb::Image(_) => Ok(0),
+            Verb::Completion(_) | Verb::Man(_) | Verb::Login(_) | Verb::Logout(_) => Ok(0),
+            Verb::Container(_) | Verb::Image(_) => Ok(0),
         }
     }
 }
@@ -258,6 +279,8 @@ impl ImageVerb {
             Self::Ls(args) => args.run(engine.images()?),
             Self::Rm(args) => args.run(engine),
             Self::Tag(args) => args.run(engine.images()?),
+            Self::Pull(args) => args.run(engine.images()?),
+            Self::Push(args) => args.run(engine.images()?),
             Self::Inspect(args) => args.run(engine, inspect::Kind::Image),
             Self::FromHost(args) => args.run(engine.images()?),
             Self::Import(args) => args.run(engine.images()?),

@@ -8,6 +8,7 @@ use monitor::{Event, Exit, Failure, Request, Session, StepReport};
 
 use super::create::{CidFile, FAILED};
 use crate::flags::{self, Attached, ContainerFlags, RunFlags};
+use crate::registries;
 use crate::session::{End, Ended, Foreground, foreground};
 use crate::terminal::DetachKeys;
 use crate::{Failed, Outcome, explain};
@@ -47,12 +48,14 @@ impl Args {
         }
         let cidfile =
             CidFile::reserve(self.container.cidfile()).map_err(|failed| failed.with_code(FAILED))?;
+        let pull = self.container.pull().map_err(usage)?;
         let mut spec = self.container.into_spec(&|name| std::env::var(name).ok()).map_err(usage)?;
         if detach {
             spec.stdin_once = false;
         } else if spec.tty && run.attached.stdin && !std::io::stdin().is_terminal() {
             return Err(Failed::from(Misfit("the input device is not a TTY")));
         }
+        registries::ensure(engine.images()?, &spec.image, pull).map_err(|failed| failed.with_code(FAILED))?;
         let auto_remove = spec.auto_remove;
         let tty = spec.tty;
         let (created, mut session) = run.create(spec)?;

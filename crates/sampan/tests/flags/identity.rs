@@ -115,9 +115,17 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         flag: "pull",
         words: &["--pull", "always"],
-        look: Look::Inside("echo ran"),
-        without: Want::Is("ran"),
-        with: Want::Has("there is no registry client yet"),
+        look: Look::Act(whether_it_is_asked_for),
+        without: Want::Has("ran"),
+        // Nobody serves it here.
+        with: Want::Has("127.0.0.1:1"),
+    },
+    Row {
+        flag: "quiet",
+        words: &["--quiet"],
+        look: Look::Act(what_a_pull_says),
+        without: Want::Has("Status: "),
+        with: Want::Is(""),
     },
 ];
 
@@ -136,6 +144,25 @@ fn whole_program(bench: &Bench, words: &[String]) -> String {
 /// With the image's entrypoint `echo` is an applet of it; without any it is a program that the image does not have.
 fn entrypoint_alone(bench: &Bench, words: &[String]) -> String {
     shown(&bench.run(words, &["echo", "busybox"]))
+}
+
+fn whether_it_is_asked_for(bench: &Bench, words: &[String]) -> String {
+    bench.host.sampan(["tag", IMAGE, "here:1"]).expect_code(0);
+    let all = ["run", "--rm"].into_iter().chain(words.iter().map(String::as_str));
+    let run = bench.host.sampan(all.chain(["here:1", "busybox", "echo", "ran"]));
+    bench.host.sampan(["rmi", "here:1"]).expect_code(0);
+    format!("{}{}", run.stdout, run.stderr)
+}
+
+fn what_a_pull_says(bench: &Bench, words: &[String]) -> String {
+    let registry = testkit::Registry::start();
+    let name = format!("{}/said:1", registry.name());
+    bench.host.sampan(["tag", IMAGE, &name]).expect_code(0);
+    bench.host.sampan(["push", &name]).expect_code(0);
+    let all = ["run", "--rm", "--pull", "always"].into_iter().chain(words.iter().map(String::as_str));
+    let run = bench.host.sampan(all.chain([&*name, "true"])).expect_code(0);
+    bench.host.sampan(["rmi", &name]).expect_code(0);
+    run.stderr
 }
 
 #[test]
