@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use content::Reference;
 use fault::{Fault, Kind};
-use image::{HostImage, Images, Platform, Pull};
+use image::{HostImage, Images, Pull};
 use registry::{DockerConfig, Options};
 
 use crate::Failed;
@@ -40,9 +40,9 @@ pub(crate) fn ensure(images: &Images, name: &str, (policy, quiet): (PullPolicy, 
         Flags { hosts_dir: std::env::var_os("SAMPAN_HOSTS_DIR").map(PathBuf::from), plain_http: false };
     let options = options.options()?;
     let progress = Transfer::to_stderr(Direction::Pull, quiet);
-    let platform = Platform::default();
-    let pull = Pull { reference: &reference, platform: &platform, options: &options, progress: &progress };
+    let pull = Pull { reference: &reference, platform: None, options: &options, progress: &progress };
     let pulled = images.pull(&pull)?;
+    drop(progress);
     if !quiet {
         eprintln!("Digest: {}", pulled.digest);
         eprintln!("Status: {}", pulled.status(&reference));

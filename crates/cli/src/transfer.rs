@@ -8,6 +8,11 @@ use content::Digest;
 use image::{Descriptor, Progress, TransferStep as Step};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// A blob that is not on its way.
+const PLAIN: &str = "{prefix}: {msg}";
+/// One that is.
+const MOVING: &str = "{prefix}: {msg} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec}";
+
 /// Which way blobs go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -71,6 +76,18 @@ impl Transfer {
     }
 }
 
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        // The last bar's line is not ended.
+        let shown = self.bars.as_ref().and_then(|bars| bars.each.lock().ok().map(|each| !each.is_empty()));
+        match shown {
+            Some(true) if self.to_stderr => eprintln!(),
+            Some(true) => println!(),
+            _ => {}
+        }
+    }
+}
+
 impl Progress for Transfer {
     fn blob(&self, blob: &Descriptor, step: Step) {
         let words = self.direction.words(step);
@@ -88,24 +105,20 @@ impl Bars {
         // A thread that panicked with the lock ends the transfer anyway.
         let Ok(mut each) = self.each.lock() else { return };
         let bar = each.entry(blob.digest).or_insert_with(|| {
-            let bar = self.all.add(ProgressBar::new(blob.size));
-            bar.set_prefix(blob.digest.short());
-            bar.set_style(style("{prefix}: {msg}"));
-            bar
+            let bar = ProgressBar::new(blob.size).with_style(style(PLAIN));
+            self.all.add(bar.with_prefix(blob.digest.short()).with_message(words))
         });
         match step {
             Step::Moved(bytes) => {
                 if bar.position() == 0 {
-                    bar.set_style(style(
-                        "{prefix}: {msg} [{bar:40=> }] {bytes}/{total_bytes} {bytes_per_sec}",
-                    ));
+                    bar.set_style(style(MOVING));
                     bar.set_message(words);
                 }
                 bar.set_position(bytes);
             }
             Step::Waiting => bar.set_message(words),
             Step::Exists | Step::Mounted | Step::Complete => {
-                bar.set_style(style("{prefix}: {msg}"));
+                bar.set_style(style(PLAIN));
                 bar.finish_with_message(words);
             }
         }
@@ -114,5 +127,18 @@ impl Bars {
 
 fn style(template: &str) -> ProgressStyle {
     // The templates are constants of this file.
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.progress_chars("=> ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_are_right() {
+        for template in [PLAIN, MOVING] {
+            ProgressStyle::with_template(template).unwrap();
+        }
+    }
 }

@@ -11,7 +11,7 @@ use snapshot::{ChainId, DiffId, Layer};
 
 use crate::config::ConfigFile;
 use crate::manifest::{Descriptor, Manifest};
-use crate::{Error, Image, Images, Result, strict};
+use crate::{Error, Image, Images, Platform, Result, strict};
 
 /// A manifest and its config, checked against each other: what remains to be done for an image. It keeps
 /// nothing from being removed: who applies layers one by one holds [`Images::hold`], and a pull stages them.
@@ -44,6 +44,15 @@ impl LayerPlan {
     /// The image's id, which is its config's digest.
     pub fn id(&self) -> Digest {
         Digest::of(&self.config)
+    }
+
+    /// What the image runs on, as its config says.
+    ///
+    /// # Errors
+    /// [`Error::Document`].
+    pub fn platform(&self) -> Result<Platform> {
+        let file = strict::parse_stored::<ConfigFile>("config", &self.config)?;
+        Ok(Platform { os: file.os, architecture: file.architecture, variant: None })
     }
 
     /// The manifest's digest.

@@ -137,7 +137,9 @@ impl Fault for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFound(_) => Some("make one of the host's programs: host:sh, or import a tarball".into()),
+            Self::NotFound(_) => {
+                Some("pull it, make one of the host's programs (host:sh), or import a tarball".into())
+            }
             Self::Ambiguous(_) => Some("give more digits of the id".into()),
             Self::NoProgram(_) => Some("give its absolute path, or install it".into()),
             Self::Registry(e) => e.hint(),

@@ -28,8 +28,8 @@ const BUSY: Duration = Duration::from_millis(50);
 pub struct Pull<'a> {
     /// The image.
     pub reference: &'a Reference,
-    /// For which machine.
-    pub platform: &'a Platform,
+    /// For which machine: the host's without it, and an image that is for no other is taken then.
+    pub platform: Option<&'a Platform>,
     /// How registries are reached.
     pub options: &'a Options,
     /// Told what happens, from several threads.
@@ -100,6 +100,12 @@ impl Images {
         let parsed = Manifest::parse(&documents.manifest, &documents.media_type)?;
         let config = self.small(&registry, &parsed.config)?;
         let plan = self.plan(&documents.manifest, &documents.media_type, &config)?;
+        if let Some(wanted) = pull.platform {
+            let offered = plan.platform()?;
+            if wanted.fit(&offered).is_none() {
+                return Err(Error::NoPlatform { wanted: wanted.to_string(), offered: offered.to_string() });
+            }
+        }
         let staged = self.stage_layers(&registry, &plan, pull)?;
         let _shared = self.store.share()?;
         self.commit_layers(&plan, staged)?;
@@ -135,7 +141,7 @@ impl Images {
                 media_type: found.media_type,
             });
         }
-        let chosen = choose(&found.bytes, &found.media_type, pull.platform)?;
+        let chosen = choose(&found.bytes, &found.media_type, pull.platform.unwrap_or(&Platform::default()))?;
         let inner = registry.manifest(&chosen.digest.to_string())?;
         chosen.verify(&inner.bytes)?;
         Ok(Documents {

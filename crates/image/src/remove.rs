@@ -68,8 +68,13 @@ impl Images {
         }
         let mut removed = Vec::new();
         if let Some(reference) = &named {
-            let others = names.iter().filter(|&other| other != reference).count();
-            if others > 0 {
+            // As docker: the digests under which a repository's only tag came are no names of their own.
+            let same = |other: &Reference| other.familiar_name() == reference.familiar_name();
+            let is_other = |other: &&Reference| {
+                *other != reference
+                    && (reference.digest().is_some() || other.digest().is_none() || !same(other))
+            };
+            if names.iter().any(|other| is_other(&other)) {
                 self.untag(reference, &mut removed)?;
                 return Ok(removed);
             }

@@ -29,7 +29,12 @@ fn an_image_goes_to_a_registry_and_comes_back() {
     let digest = digest_of(&pushed.stdout);
     let again = host.sampan(["push", &name]).expect_code(0);
     assert!(again.stdout.contains("Layer already exists") && digest_of(&again.stdout) == digest, "{again:?}");
-    host.sampan(["rmi", "-f", &name]).expect_code(0);
+    let removed = host.sampan(["rmi", &name]).expect_code(0);
+    assert!(
+        removed.stdout.contains(&format!("Untagged: {}/tools/box@{digest}", registry.name())),
+        "{removed:?}"
+    );
+    assert!(removed.stdout.contains("Deleted: sha256:"), "{removed:?}");
     host.sampan(["run", "--rm", "--pull", "never", &name, "true"]).expect_code(125);
     let pulled = host.sampan(["pull", &name]).expect_code(0);
     assert_eq!(digest_of(&pulled.stdout), digest);
@@ -42,6 +47,8 @@ fn an_image_goes_to_a_registry_and_comes_back() {
     host.sampan(["pull", "-q", &by_digest]).expect_code(0);
     host.sampan(["run", "--rm", &by_digest, "true"]).expect_code(0);
     nothing_partial(&host);
+    let other = host.sampan(["pull", "--platform", "linux/riscv64", &name]);
+    assert!(other.code == 1 && other.stderr.contains("no image for the platform linux/riscv64"), "{other:?}");
     for missing in ["tools/box:2", "tools/nothing:1"] {
         let none = host.sampan(["pull", &format!("{}/{missing}", registry.name())]);
         assert!(none.code == 1 && none.stderr.contains("error:"), "{none:?}");

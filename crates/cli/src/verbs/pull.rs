@@ -22,16 +22,20 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, images: &Images) -> Outcome {
         let options = self.registries.options()?;
-        let platform = self.platform.unwrap_or_default();
         if !self.quiet {
             let which = self.name.digest().map(|digest| digest.to_string());
             let which = which.or(self.name.tag().map(str::to_owned)).unwrap_or_default();
             println!("{which}: Pulling from {}", self.name.repository());
         }
         let progress = Transfer::new(Direction::Pull, self.quiet);
-        let pull =
-            Pull { reference: &self.name, platform: &platform, options: &options, progress: &progress };
+        let pull = Pull {
+            reference: &self.name,
+            platform: self.platform.as_ref(),
+            options: &options,
+            progress: &progress,
+        };
         let pulled = images.pull(&pull)?;
+        drop(progress);
         if !self.quiet {
             println!("Digest: {}", pulled.digest);
             println!("Status: {}", pulled.status(&self.name));

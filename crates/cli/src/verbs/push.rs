@@ -24,6 +24,7 @@ impl Args {
         }
         let progress = Transfer::new(Direction::Push, self.quiet);
         let pushed = images.push(&Push { reference: &self.name, options: &options, progress: &progress })?;
+        drop(progress);
         match self.quiet {
             true => println!("{}", self.name),
             false => {
