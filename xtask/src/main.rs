@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 cargo xtask vm COMMAND [ARG...]   run a command in a guest with Debian's kernel and pure cgroup v2
-cargo xtask vm test [CRATE...]    run the crates' tests there (default: every crate that has kernel tests)
+cargo xtask vm test [CRATE...] [-- NAME...]
+                                  run the crates' tests there (default: every crate that has kernel tests)
 cargo xtask bench run [N [RUNTIME...]]
                                   N rounds (default 30) of run, create+start+delete, exec and an engine's run --rm,
                                   beside the peers installed and more runtimes by path
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
-        ["vm", "test", crates @ ..] => vm::test(crates),
+        ["vm", "test", words @ ..] => vm::test(words),
         ["vm", command @ ..] if !command.is_empty() => vm::run(command),
         ["bench", "run", rest @ ..] => bench::run(rest),
         ["kill", sweep, rest @ ..] => kill::run(sweep, rest),

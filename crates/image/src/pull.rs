@@ -21,6 +21,8 @@ use crate::{Error, Image, Images, Platform, Result};
 
 /// Layers fetched and unpacked at a time.
 const PARALLEL: usize = 3;
+/// How often a pull begins again because of what others removed.
+const REPLANNED: u32 = 5;
 /// How often a blob that somebody else fetches is looked at.
 const BUSY: Duration = Duration::from_millis(50);
 
@@ -76,6 +78,16 @@ impl Pulled {
     }
 }
 
+/// An image for one machine alone is refused where another one was asked for.
+fn fits(plan: &LayerPlan, wanted: Option<&Platform>) -> Result<()> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    let offered = plan.platform()?;
+    match wanted.fit(&offered) {
+        Some(_) => Ok(()),
+        None => Err(Error::NoPlatform { wanted: wanted.to_string(), offered: offered.to_string() }),
+    }
+}
+
 /// The documents of an image.
 struct Documents {
     /// What the reference names.
@@ -99,18 +111,22 @@ impl Images {
         let documents = self.documents(&registry, pull)?;
         let parsed = Manifest::parse(&documents.manifest, &documents.media_type)?;
         let config = self.small(&registry, &parsed.config)?;
-        let plan = self.plan(&documents.manifest, &documents.media_type, &config)?;
-        if let Some(wanted) = pull.platform {
-            let offered = plan.platform()?;
-            if wanted.fit(&offered).is_none() {
-                return Err(Error::NoPlatform { wanted: wanted.to_string(), offered: offered.to_string() });
+        let mut attempts = 0;
+        let (image, before, _shared) = loop {
+            let plan = self.plan(&documents.manifest, &documents.media_type, &config)?;
+            fits(&plan, pull.platform)?;
+            let staged = self.stage_layers(&registry, &plan, pull)?;
+            let shared = self.store.share()?;
+            let before = self.store.target(reference)?;
+            match self.commit_layers(&plan, staged).and_then(|()| self.admit(plan, &[])) {
+                Ok(image) => break (image, before, shared),
+                // What was here when it was planned has been removed meanwhile.
+                Err(
+                    Error::Content(content::Error::NoBlob(_)) | Error::Snapshot(snapshot::Error::NoLayer(_)),
+                ) if attempts < REPLANNED => attempts += 1,
+                Err(error) => return Err(error),
             }
-        }
-        let staged = self.stage_layers(&registry, &plan, pull)?;
-        let _shared = self.store.share()?;
-        self.commit_layers(&plan, staged)?;
-        let before = self.store.target(reference)?;
-        let image = self.admit(plan, &[])?;
+        };
         if let Some(index) = &documents.index {
             self.store.put(index)?;
             self.store.set_image_of(documents.digest, image.id)?;

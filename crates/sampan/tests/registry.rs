@@ -148,6 +148,34 @@ fn two_pull_the_same_at_once() {
     nothing_partial(&host);
 }
 
+/// Two images of one layer: removing the one takes away what a pull of the other has found to be here.
+#[test]
+fn a_pull_is_not_disturbed_by_a_removal() {
+    let (host, registry) = (Host::new(), Registry::start());
+    let root = host.root().join("root");
+    host.sampan(["rootfs", "busybox", root.to_str().unwrap()]).expect_code(0);
+    let tar = host.root().join("root.tar");
+    let made = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg(".").status().unwrap();
+    assert!(made.success());
+    let names = ["one", "two"].map(|name| format!("{}/{name}:1", registry.name()));
+    for name in &names {
+        let change = format!("ENV NAME={name}");
+        host.sampan(["image", "import", "--change", &change, tar.to_str().unwrap(), name]).expect_code(0);
+        host.sampan(["push", name]).expect_code(0);
+    }
+    for round in 0..20 {
+        let (pulled, removed) = (&names[round % 2], &names[(round + 1) % 2]);
+        host.sampan(["rmi", pulled]);
+        host.sampan(["pull", "-q", removed]).expect_code(0);
+        let pull = host.command(["pull", "-q", pulled]).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(round as u64));
+        host.sampan(["rmi", removed]).expect_code(0);
+        Run::of(pull.wait_with_output().unwrap()).expect_code(0);
+        host.sampan(["run", "--rm", "--pull", "never", pulled, "/bin/busybox", "true"]).expect_code(0);
+    }
+    nothing_partial(&host);
+}
+
 #[test]
 fn a_registry_that_wants_a_password_gets_it() {
     let (host, registry) = (Host::new(), Registry::start_with_login());
