@@ -74,7 +74,11 @@ impl<'a> Incoming<'a> {
             match self.receive(buffer) {
                 Ok(0) if self.partial.size() < size => {}
                 Ok(n) => {
-                    self.partial.write(&buffer[..n])?;
+                    if let Err(error) = self.partial.write(&buffer[..n]) {
+                        // A disk that is full is not kept full by what nobody can use.
+                        self.partial.restart()?;
+                        return Err(error.into());
+                    }
                     self.handed += n as u64;
                     self.progress.blob(self.descriptor, Step::Moved(self.handed));
                     if self.partial.size() > size {
