@@ -35,7 +35,7 @@ pub(crate) fn run(args: &[&str]) -> Outcome {
     let mut engines = Engines::prepare(scratch.path(), &disk)?;
     groups.append(&mut engines.groups);
     let outcome = groups.iter_mut().try_for_each(|group| measure(group, rounds, &mut rooms));
-    engines.clean_up();
+    engines.clean_up(scratch.path());
     outcome?;
     print(&groups);
     let dir = crate::workspace().join("target/bench");

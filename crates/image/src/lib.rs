@@ -13,6 +13,7 @@ mod blob;
 mod change;
 mod config;
 mod error;
+mod exact;
 mod history;
 mod host;
 mod images;

@@ -195,17 +195,19 @@ impl Images {
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let done = Mutex::new(Vec::new());
         let work = || {
-            while !failed.load(Ordering::Relaxed) {
+            while !failed.load(Ordering::Acquire) {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(layer) = layers.get(at) else { return };
                 if layer.here {
                     continue;
                 }
                 let staged = self.stage_layer(registry, layer, pull, &failed);
-                failed.fetch_or(staged.is_err(), Ordering::Relaxed);
+                let is_err = staged.is_err();
+                // First the cause, so that it comes before what others give up for it.
                 if let Ok(mut done) = done.lock() {
                     done.push((at, staged));
                 }
+                failed.fetch_or(is_err, Ordering::Release);
             }
         };
         std::thread::scope(|scope| {
@@ -246,7 +248,7 @@ impl Images {
                     pull.progress.blob(descriptor, Step::Complete);
                     return Ok(staged?);
                 }
-                Claim::Busy if given_up.load(Ordering::Relaxed) => return Err(Error::GivenUp),
+                Claim::Busy if given_up.load(Ordering::Acquire) => return Err(Error::GivenUp),
                 Claim::Busy => std::thread::sleep(BUSY),
             }
         }

@@ -7,6 +7,7 @@ use content::{Digest, Hasher, Reference};
 use tar::{Builder, EntryType, Header};
 
 use crate::admit::PlannedLayer;
+use crate::exact::Exact;
 use crate::load::{DOCKER, DockerImage, INDEX, LAYOUT, Layout, NAME, REF_NAME, blob_name};
 use crate::manifest::{Descriptor, Index, Manifest, encode};
 use crate::strict::{self, MAX_DOCUMENT};
@@ -111,7 +112,7 @@ impl Images {
         }
         for (digest, source) in blobs {
             let mut opened = self.open_source(source)?;
-            let header = header(&blob_name(*digest), opened.left)?;
+            let header = header(&blob_name(*digest), opened.inner.left())?;
             tar.append(&header, &mut opened).map_err(write_error)?;
             let found = opened.hasher.finish();
             if found != *digest {
@@ -129,25 +130,19 @@ impl Images {
             Source::Document(bytes) => (Box::new(&bytes[..]), bytes.len() as u64),
             Source::Layer(layer) => (self.layer_bytes(layer)?, layer.descriptor.size),
         };
-        Ok(Blob { inner, left, hasher: Hasher::default() })
+        Ok(Blob { inner: Exact::new(inner, left), hasher: Hasher::default() })
     }
 }
 
 /// A blob of which exactly so many bytes were promised, hashed as it passes.
 struct Blob<'a> {
-    inner: Box<dyn Read + 'a>,
-    left: u64,
+    inner: Exact<Box<dyn Read + 'a>>,
     hasher: Hasher,
 }
 
 impl Read for Blob<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let n = self.inner.read(&mut buffer[..want])?;
-        if n == 0 && want > 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.left -= n as u64;
+        let n = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..n]);
         Ok(n)
     }

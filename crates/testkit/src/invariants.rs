@@ -55,17 +55,22 @@ pub fn force_clean(root: &Path) {
         }
         crate::eventually(SETTLE, || fs::remove_dir(&cgroup).is_ok() || !Path::new(&cgroup).exists());
     }
-    for parent in cgroup_parents(root) {
-        // An empty parent of every container's cgroup is no leftover of a container; it is one of the test.
-        let _ = fs::remove_dir(parent);
-    }
+    remove_cgroup_root(root);
     for mount in mounts_under(root).into_iter().rev() {
         let _ = rustix::mount::unmount(mount.as_str(), UnmountFlags::DETACH);
     }
 }
 
+/// Removes the cgroup root of the host whose roots lie under `root`, where nothing is in it: an empty parent of every
+/// container's cgroup is no leftover of a container, but one of the host.
+pub fn remove_cgroup_root(root: &Path) {
+    for parent in cgroup_parents(root) {
+        let _ = fs::remove_dir(parent);
+    }
+}
+
 /// The cgroup root of the host whose roots lie under `root`: it has the same random name.
-pub(crate) fn cgroup_root(root: &Path) -> String {
+pub fn cgroup_root(root: &Path) -> String {
     format!("/{}", root.file_name().unwrap_or_default().to_string_lossy())
 }
 

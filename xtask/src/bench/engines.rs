@@ -31,7 +31,7 @@ impl Engines {
         once(&["tar", "-C", &rootfs, "-cf", &tarball, "."])?;
         let mut callers = Vec::new();
         let mut images_in = Vec::new();
-        match ours(disk, &tarball) {
+        match ours(scratch, disk, &tarball) {
             Ok(words) => callers.push(("sampan", words)),
             Err(error) => eprintln!("sampan does not run here: {error}"),
         }
@@ -63,8 +63,9 @@ impl Engines {
         Ok(Engines { groups, images_in })
     }
 
-    /// Takes the image away again from engines that keep it.
-    pub(super) fn clean_up(&self) {
+    /// Takes the image away again from engines that keep it, and the cgroup that ours made for its containers'.
+    pub(super) fn clean_up(&self, scratch: &Path) {
+        testkit::invariants::remove_cgroup_root(scratch);
         for words in &self.images_in {
             let remove = words.iter().map(String::as_str).chain(["rmi", "--force", IMAGE]);
             if let Err(error) = once(&remove.collect::<Vec<_>>()) {
@@ -82,11 +83,13 @@ fn podman(disk: &Disk) -> Made<Vec<String>> {
 
 /// Our command line with its directories on that disk, and the image in them. The two binaries are built into one
 /// directory, where the one finds the other.
-fn ours(disk: &Disk, tarball: &str) -> Made<Vec<String>> {
+fn ours(scratch: &Path, disk: &Disk, tarball: &str) -> Made<Vec<String>> {
     release("sampan-runtime")?;
     let program = text(&release("sampan")?)?;
     let (data, run) = (text(&disk.data.join("sampan"))?, text(&disk.run.join("sampan"))?);
-    let words = [&program, "--data-root", &data, "--run-root", &run].map(str::to_owned).to_vec();
+    let cgroup = testkit::invariants::cgroup_root(scratch);
+    let words = [&program, "--data-root", &data, "--run-root", &run, "--cgroup-root", &cgroup];
+    let words = words.map(str::to_owned).to_vec();
     let import: Vec<&str> =
         words.iter().map(String::as_str).chain(["image", "import", tarball, IMAGE]).collect();
     once(&import)?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tar::{EntryType, Header};
 
 use super::collect::Node;
+use crate::exact::Exact;
 
 /// A tar stream of nodes, made as it is read.
 pub(crate) struct TarStream {
@@ -107,7 +108,7 @@ fn entry(path: PathBuf, node: Node) -> io::Result<Box<dyn Read>> {
             header.set_mode(stat.st_mode & 0o7777);
             header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or(0));
             let size = u64::try_from(stat.st_size).unwrap_or(0);
-            (Box::new(Exact { inner: File::open(&path)?, left: size }), size)
+            (Box::new(Exact::new(File::open(&path)?, size)), size)
         }
     };
     let (content, size) = content;
@@ -122,22 +123,4 @@ fn entry(path: PathBuf, node: Node) -> io::Result<Box<dyn Read>> {
     }
     let padding = vec![0; (size.wrapping_neg() % 512) as usize];
     Ok(Box::new(Cursor::new(head).chain(content).chain(Cursor::new(padding))))
-}
-
-/// A file of which exactly so many bytes were promised; one that shrinks meanwhile is an error.
-struct Exact {
-    inner: File,
-    left: u64,
-}
-
-impl Read for Exact {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let want = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let n = self.inner.read(&mut buffer[..want])?;
-        if n == 0 && want > 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.left -= n as u64;
-        Ok(n)
-    }
 }
