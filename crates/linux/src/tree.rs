@@ -1,7 +1,7 @@
 //! Small files and whole trees under a directory descriptor of ours: bounded reads, atomic writes, removal.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -120,7 +120,8 @@ pub fn entries(dir: impl AsFd) -> Result<Vec<(OsString, FileType)>> {
     Ok(names)
 }
 
-/// Removes `name` in `dir` and all below it without following symlinks; what is missing is fine.
+/// Removes `name` in `dir` and all below it without following symlinks; what is missing is fine, also when somebody else
+/// removes the same meanwhile.
 /// The walk keeps its own stack, so that a tree of any depth is removed with one descriptor per level.
 pub fn remove_tree(dir: impl AsFd, name: impl AsRef<OsStr>) -> Result<()> {
     let (dir, name) = (dir.as_fd(), name.as_ref());
@@ -129,8 +130,8 @@ pub fn remove_tree(dir: impl AsFd, name: impl AsRef<OsStr>) -> Result<()> {
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(e) => return Err(on("unlinkat", name, e)),
     }
-    let top = open_dir(dir, name)?;
-    let mut stack = vec![(name.to_owned(), entries(&top)?, top)];
+    let Some((pending, top)) = open_to_empty(dir, name)? else { return Ok(()) };
+    let mut stack = vec![(name.to_owned(), pending, top)];
     while let Some((_, pending, here)) = stack.last_mut() {
         let Some((child, kind)) = pending.pop() else {
             let (done, ..) = stack.pop().unwrap_or_else(|| unreachable!("the loop holds a last element"));
@@ -147,16 +148,47 @@ pub fn remove_tree(dir: impl AsFd, name: impl AsRef<OsStr>) -> Result<()> {
                 Err(e) => return Err(on("unlinkat", &child, e)),
             }
         }
-        let next = match open_dir(&*here, &child) {
-            Err(e) if e.errno == Errno::NOENT => continue,
-            other => other?,
-        };
-        let pending = entries(&next)?;
-        stack.push((child, pending, next));
+        if let Some((pending, next)) = open_to_empty(here.as_fd(), &child)? {
+            stack.push((child, pending, next));
+        }
     }
     Ok(())
 }
 
+/// A directory's entries, and the directory.
+type Level = (Vec<(OsString, FileType)>, OwnedFd);
+
+/// Opens a directory whose entries are to be removed; none when it is gone. One that is removed after it was opened has no
+/// entries to read (`ENOENT` of getdents64).
+fn open_to_empty(dir: BorrowedFd<'_>, name: &OsStr) -> Result<Option<Level>> {
+    let opened = open_dir(dir, name).and_then(|fd| Ok((entries(&fd)?, fd)));
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(e) if e.errno == Errno::NOENT => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 fn on(call: &'static str, name: &OsStr, errno: Errno) -> Error {
     Error::on(call, name.to_string_lossy(), errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_remove_the_same_tree_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(dir.path()).unwrap();
+        // Nearly empty, so that the one often ends between two calls of the other.
+        for round in 0..3000 {
+            std::fs::create_dir_all(dir.path().join("top/deep")).unwrap();
+            std::thread::scope(|scope| {
+                let all = [(); 4].map(|()| scope.spawn(|| remove_tree(&root, "top")));
+                all.into_iter().for_each(|one| one.join().unwrap().unwrap());
+            });
+            assert!(!dir.path().join("top").exists(), "{round}");
+        }
+    }
 }
